@@ -1,0 +1,127 @@
+// Package graph turns the stages of a Dockerfile into steps: what is to be done, on which
+// input, with every variable expanded. It is pure: it reads no file, runs no
+// program and asks the network nothing.
+package graph
+
+import (
+	"nacre/internal/image"
+
+	"github.com/opencontainers/go-digest"
+)
+
+// Graph is the plan of one build for one platform.
+type Graph struct {
+	// Steps that the target needs, and no others; inputs come before what uses them.
+	Steps  []*Step
+	Target *Result
+	// Stages that were left out because the target does not need them.
+	Skipped  []string
+	Warnings []Warning
+}
+
+// Warning is advice about the Dockerfile.
+type Warning struct{ Pos, Text string }
+
+// Result is what a stage amounts to.
+type Result struct {
+	Stage string
+	Last  *Step // the step whose root is the stage's root; nil: an empty root
+	// Config is complete but for RootFS.DiffIDs, History and Created, which are
+	// known when the steps are done.
+	Config image.Config
+	// BaseHistory is that of the base image, to be kept as is.
+	BaseHistory []image.History
+	History     []History // one per instruction of this stage (and of the stages it is FROM)
+}
+
+// History is an image history entry whose time comes from the step that made it.
+type History struct {
+	CreatedBy string // as BuildKit writes it: "RUN /bin/sh -c make # buildkit"
+	Comment   string // "buildkit.dockerfile.v0" as docker's clients expect
+	Step      *Step  // the step that makes the layer; nil: an empty_layer entry
+}
+
+// Step is one unit of work: an operation on a root.
+type Step struct {
+	ID    int    // index in Graph.Steps
+	Stage string // stage name, or its number
+	Pos   string // `Dockerfile:7`
+	Name  string // `[builder 2/5] RUN make`
+	// Parent is the step whose root this one works on; nil: an empty root.
+	Parent *Step
+	Op     Op
+}
+
+// Inputs are the steps whose roots are needed: Parent, and those an Op reads from.
+func (s *Step) Inputs() []*Step {
+	var in []*Step
+	if s.Parent != nil {
+		in = append(in, s.Parent)
+	}
+	if c, ok := s.Op.(*Copy); ok {
+		if c.From != nil {
+			in = append(in, c.From)
+		}
+	}
+	return in
+}
+
+// Op is one of Base, Copy, Run, Workdir.
+type Op interface{ op() }
+
+// Base is the root of an image that exists. It has no Parent.
+type Base struct {
+	Name   string // as written, normalized: docker.io/library/debian:12
+	Digest digest.Digest
+	// DiffIDs of its layers, bottom first.
+	DiffIDs []digest.Digest
+}
+
+// Run executes a program in the root.
+type Run struct {
+	Args    []string // argv, the SHELL prefix included for the shell form
+	Env     []string // NAME=value: the image's ENV, then build arguments in scope
+	Proxy   []string // the proxy arguments: in the environment, never in keys or history
+	Dir     string
+	User    string // "user[:group]" names or numbers, resolved in the root; empty is root
+	Network string // "default", "none" or "host"
+	// Files are heredocs to be there while it runs: /dev/pipes-style names are not
+	// used; each is mounted read-only at Path with mode 0755.
+	Files []InlineFile
+}
+
+// InlineFile is a heredoc.
+type InlineFile struct {
+	Path string
+	Data []byte
+	Mode uint32
+}
+
+// Copy adds files to the root: COPY and ADD.
+type Copy struct {
+	Add bool // ADD: local archives are extracted
+	// From is the step whose root is copied from; nil: the build context (Context
+	// names which one, "" the main one).
+	From    *Step
+	Context string
+	Sources []string     // cleaned, relative to the source's root; wildcards where Literal is false
+	Inline  []InlineFile // heredoc sources
+	Dest    string       // absolute; a trailing slash is kept
+	Chown   string       // "user[:group]", resolved in the target root; empty: 0:0
+	Chmod   string       // octal or symbolic; empty: kept
+	Link    bool
+	Parents bool
+	Exclude []string
+	Unpack  *bool // --unpack, where given
+}
+
+// Workdir makes a directory (and its parents) if it is not there.
+type Workdir struct {
+	Path string
+	User string
+}
+
+func (*Base) op()    {}
+func (*Copy) op()    {}
+func (*Run) op()     {}
+func (*Workdir) op() {}

@@ -1,0 +1,64 @@
+package registry
+
+import (
+	"fmt"
+	"strings"
+
+	"github.com/distribution/reference"
+	"github.com/opencontainers/go-digest"
+)
+
+// Ref names an image: a repository, and a tag or a digest or both (then the
+// digest decides). It is normalized as docker does: "nginx" is
+// docker.io/library/nginx:latest. The zero Ref names nothing.
+type Ref struct {
+	Repo   string // with domain: "docker.io/library/nginx"
+	Tag    string
+	Digest digest.Digest
+}
+
+// ParseRef reads a name as people write it. Without tag and digest the tag is
+// "latest". Grammar: github.com/distribution/reference.
+func ParseRef(s string) (Ref, error) {
+	n, err := reference.ParseNormalizedNamed(s)
+	if err != nil {
+		return Ref{}, fmt.Errorf("invalid reference %q: %w", s, err)
+	}
+	n = reference.TagNameOnly(n)
+	r := Ref{Repo: n.Name()}
+	if t, ok := n.(reference.Tagged); ok {
+		r.Tag = t.Tag()
+	}
+	if d, ok := n.(reference.Digested); ok {
+		r.Digest = d.Digest()
+	}
+	return r, nil
+}
+
+// String is the full form: "docker.io/library/nginx:latest".
+func (r Ref) String() string { return r.join(r.Repo) }
+
+// Familiar is the short form people know: "nginx:latest".
+func (r Ref) Familiar() string { return r.join(r.FamiliarRepo()) }
+
+// FamiliarRepo is the repository in its short form: "nginx".
+func (r Ref) FamiliarRepo() string {
+	s, ok := strings.CutPrefix(r.Repo, "docker.io/")
+	if !ok {
+		return r.Repo
+	}
+	return strings.TrimPrefix(s, "library/")
+}
+
+// IsZero tells whether r names nothing.
+func (r Ref) IsZero() bool { return r == Ref{} }
+
+func (r Ref) join(repo string) string {
+	if r.Tag != "" {
+		repo += ":" + r.Tag
+	}
+	if r.Digest != "" {
+		repo += "@" + r.Digest.String()
+	}
+	return repo
+}
