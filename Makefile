@@ -1,0 +1,47 @@
+# nacre needs Go and nothing else to build. The tests, the demo and the benchmarks
+# run as root on Debian 12 and fetch the rest themselves (scripts/setup).
+
+GO          ?= go
+STATICCHECK  = honnef.co/go/tools/cmd/staticcheck@v0.8.2
+GOVULNCHECK  = golang.org/x/vuln/cmd/govulncheck@v1.9.0
+TESTFLAGS   ?= -v
+W           ?= all
+N           ?= 5
+
+export CGO_ENABLED = 0
+
+.PHONY: all build demo test bench lint bare clean
+
+all: build
+
+build:
+	$(GO) build -trimpath -ldflags "-s -w" -o bin/nacre ./cmd/nacre
+
+# The main job on real input, told step by step.
+demo: build
+	@scripts/demo bin/nacre
+
+# Every test there is. One package, one test: make test TESTFLAGS='-run TestNginx'
+test: build
+	@scripts/setup tools
+	$(GO) vet ./...
+	$(GO) test -count=1 -timeout 15m $(TESTFLAGS) ./...
+
+# make bench W=W3 runs one workload; W=W1,W3 some; N=11 more rounds.
+bench: build
+	@scripts/setup tools bench
+	$(GO) run ./bench -nacre bin/nacre -w $(W) -n $(N)
+
+lint:
+	@test -z "$$(gofmt -l $$(git ls-files '*.go'))" || { gofmt -l $$(git ls-files '*.go'); echo 'gofmt would change these'; exit 1; }
+	$(GO) vet ./...
+	$(GO) run $(STATICCHECK) ./...
+	@scripts/vulncheck $(GO) $(GOVULNCHECK)
+	@if command -v golangci-lint >/dev/null; then golangci-lint run; else echo 'golangci-lint is not installed: its configuration was not run'; fi
+
+# demo and test once more, in a bare Debian with nothing but Go and make.
+bare:
+	test/bare.sh
+
+clean:
+	rm -rf bin
