@@ -1,0 +1,115 @@
+package image
+
+import (
+	"fmt"
+
+	"github.com/opencontainers/go-digest"
+	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
+)
+
+// Layer is an uncompressed layer of an image to be assembled.
+type Layer struct {
+	DiffID digest.Digest
+	Size   int64 // bytes of the uncompressed tar
+}
+
+// Assembled is an image as its bytes: the same config and layers give the same bytes.
+type Assembled struct {
+	Config, Manifest         []byte
+	ConfigDesc, ManifestDesc Descriptor
+}
+
+// Assemble makes an OCI image of cfg and layers, bottom first. The layers are
+// referred to uncompressed, by their diffIDs, and replace whatever cfg.RootFS
+// says. cfg.History, if any, must have one entry per layer besides the empty ones.
+// Errors: ErrInvalid.
+func Assemble(cfg Config, layers []Layer) (Assembled, error) {
+	if cfg.OS == "" || cfg.Architecture == "" {
+		return Assembled{}, invalid("config: no os or architecture")
+	}
+	cfg.RootFS = ocispec.RootFS{Type: "layers", DiffIDs: make([]digest.Digest, 0, len(layers))}
+	m := Manifest{MediaType: TypeManifest, Layers: make([]Descriptor, 0, len(layers))}
+	m.SchemaVersion = 2
+	for i, l := range layers {
+		d := Descriptor{MediaType: TypeLayer, Digest: l.DiffID, Size: l.Size}
+		if err := checkDescriptor(d); err != nil {
+			return Assembled{}, invalid("layer %d: %w", i, err)
+		}
+		cfg.RootFS.DiffIDs = append(cfg.RootFS.DiffIDs, l.DiffID)
+		m.Layers = append(m.Layers, d)
+	}
+	var a Assembled
+	var err error
+	if a.Config, a.ConfigDesc, err = describe(TypeConfig, cfg); err != nil {
+		return Assembled{}, err
+	}
+	m.Config = a.ConfigDesc
+	if err := Validate(cfg, m); err != nil {
+		return Assembled{}, err
+	}
+	if a.Manifest, a.ManifestDesc, err = describe(TypeManifest, m); err != nil {
+		return Assembled{}, err
+	}
+	return a, nil
+}
+
+// AssembleIndex makes an OCI index of manifests.
+func AssembleIndex(manifests []Descriptor, annotations map[string]string) ([]byte, Descriptor, error) {
+	x := Index{MediaType: TypeIndex, Manifests: manifests, Annotations: annotations}
+	x.SchemaVersion = 2
+	if x.Manifests == nil {
+		x.Manifests = []Descriptor{}
+	}
+	return describe(TypeIndex, x)
+}
+
+func describe(mediaType string, v any) ([]byte, Descriptor, error) {
+	data, err := Marshal(v)
+	if err != nil {
+		return nil, Descriptor{}, fmt.Errorf("encode %s: %w", mediaType, err)
+	}
+	if len(data) > MaxSize {
+		return nil, Descriptor{}, invalid("%s: %d bytes, more than %d", mediaType, len(data), MaxSize)
+	}
+	return data, Describe(mediaType, data), nil
+}
+
+// Describe returns the descriptor of data (sha256).
+func Describe(mediaType string, data []byte) Descriptor {
+	return Descriptor{MediaType: mediaType, Digest: digest.FromBytes(data), Size: int64(len(data))}
+}
+
+// Validate checks that a config and a manifest of its image agree: as many layers
+// as diffIDs, as many histories with a layer as layers (where there is history at
+// all), and layers that are stored uncompressed being the diffIDs. Errors: ErrInvalid.
+func Validate(cfg Config, m Manifest) error {
+	ids := cfg.RootFS.DiffIDs
+	if t := cfg.RootFS.Type; t != "layers" {
+		return invalid("config: rootfs.type is %q, not \"layers\"", t)
+	}
+	if len(ids) != len(m.Layers) {
+		return invalid("%d layers in the manifest, %d diff_ids in the config", len(m.Layers), len(ids))
+	}
+	for i, l := range m.Layers {
+		if !IsLayer(l.MediaType) || Compression(l.MediaType) != "" || l.Digest.Algorithm() != ids[i].Algorithm() {
+			continue
+		}
+		if l.Digest != ids[i] {
+			return invalid("layer %d is %s, diff_ids says %s", i, l.Digest, ids[i])
+		}
+	}
+	if n := layersIn(cfg.History); len(cfg.History) > 0 && n != len(ids) {
+		return invalid("history tells of %d layers, there are %d", n, len(ids))
+	}
+	return nil
+}
+
+func layersIn(history []History) int {
+	n := 0
+	for _, h := range history {
+		if !h.EmptyLayer {
+			n++
+		}
+	}
+	return n
+}
