@@ -4,9 +4,11 @@
 package graph
 
 import (
-	"nacre/internal/image"
+	"time"
 
 	"github.com/opencontainers/go-digest"
+
+	"nacre/internal/image"
 )
 
 // Graph is the plan of one build for one platform.
@@ -17,10 +19,17 @@ type Graph struct {
 	// Stages that were left out because the target does not need them.
 	Skipped  []string
 	Warnings []Warning
+	// Epoch is SOURCE_DATE_EPOCH: the time of everything built; nil: now.
+	Epoch *time.Time
 }
 
 // Warning is advice about the Dockerfile.
-type Warning struct{ Pos, Text string }
+type Warning struct {
+	Rule string // of docker's build checks ("JSONArgsRecommended"), or empty
+	Pos  string // "Dockerfile:7", or empty
+	Text string
+	URL  string // where the rule is explained, or empty
+}
 
 // Result is what a stage amounts to.
 type Result struct {
@@ -85,8 +94,8 @@ type Run struct {
 	Dir     string
 	User    string // "user[:group]" names or numbers, resolved in the root; empty is root
 	Network string // "default", "none" or "host"
-	// Files are heredocs to be there while it runs: /dev/pipes-style names are not
-	// used; each is mounted read-only at Path with mode 0755.
+	// Files are heredocs to be there while it runs, each mounted read-only at Path,
+	// which is below /dev/pipes, with mode 0755.
 	Files []InlineFile
 }
 
@@ -104,11 +113,16 @@ type Copy struct {
 	// names which one, "" the main one).
 	From    *Step
 	Context string
-	Sources []string     // cleaned, relative to the source's root; wildcards where Literal is false
-	Inline  []InlineFile // heredoc sources
+	// Sources are patterns (path.Match, "**" with Parents), cleaned, relative to the source's root;
+	// "." is the root. With Parents, "a/./b" copies a/b as b.
+	Sources []string
+	Written []string     // Sources as the Dockerfile has them, variables expanded, for messages
+	Inline  []InlineFile // heredoc sources; Path is a file name
 	Dest    string       // absolute; a trailing slash is kept
-	Chown   string       // "user[:group]", resolved in the target root; empty: 0:0
-	Chmod   string       // octal or symbolic; empty: kept
+	// Chown is "user[:group]", resolved in the target root. Empty: 0:0 for files of a
+	// context, as they are for files of From.
+	Chown   string
+	Chmod   string // octal or symbolic; empty: kept
 	Link    bool
 	Parents bool
 	Exclude []string
