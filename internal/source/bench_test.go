@@ -1,0 +1,71 @@
+package source
+
+import (
+	"fmt"
+	"os"
+	"path/filepath"
+	"testing"
+)
+
+// manyFiles makes files in directories of a hundred, of size bytes each and all different.
+func manyFiles(tb testing.TB, files, size int) string {
+	tb.Helper()
+	root := tb.TempDir()
+	buf := make([]byte, size)
+	dir := ""
+	for i := range files {
+		if i%100 == 0 {
+			dir = filepath.Join(root, fmt.Sprintf("d%02d", i/100%25), fmt.Sprintf("e%04d", i/100))
+			if err := os.MkdirAll(dir, 0o755); err != nil {
+				tb.Fatal(err)
+			}
+		}
+		copy(buf, fmt.Sprintf("file %d\n", i))
+		if err := os.WriteFile(filepath.Join(dir, fmt.Sprintf("file-%05d.txt", i)), buf, 0o644); err != nil {
+			tb.Fatal(err)
+		}
+	}
+	return root
+}
+
+// BenchmarkContext is a build context of 50,000 files, 400 MB: goals are 0.45 s cold, 0.12 s warm
+// on two cores.
+func BenchmarkContext(b *testing.B) {
+	root := manyFiles(b, 50_000, 8<<10)
+	cache := filepath.Join(b.TempDir(), "cache")
+	run := func(b *testing.B, cache string) {
+		tree, err := OpenDir(b.Context(), root, DirOptions{StatCache: cache})
+		if err != nil {
+			b.Fatal(err)
+		}
+		if _, err := tree.Sum(b.Context(), []string{"."}); err != nil {
+			b.Fatal(err)
+		}
+		if err := tree.Close(); err != nil {
+			b.Fatal(err)
+		}
+	}
+	b.Run("cold", func(b *testing.B) {
+		b.ReportAllocs()
+		for i := 0; b.Loop(); i++ {
+			run(b, fmt.Sprint(cache, i))
+		}
+	})
+	b.Run("warm", func(b *testing.B) {
+		run(b, cache)
+		run(b, cache) // what was too young the first time is remembered now
+		b.ReportAllocs()
+		for b.Loop() {
+			run(b, cache)
+		}
+	})
+	b.Run("walk", func(b *testing.B) {
+		for b.Loop() {
+			tree, err := OpenDir(b.Context(), root, DirOptions{})
+			if err != nil {
+				b.Fatal(err)
+			}
+			tree.Close()
+		}
+	})
+}
