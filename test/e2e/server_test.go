@@ -1,0 +1,156 @@
+package e2e
+
+import (
+	"bytes"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"os"
+	"os/exec"
+	"strings"
+	"sync"
+	"syscall"
+	"testing"
+	"time"
+)
+
+// server is a container that serves, started by start.
+type server struct {
+	cmd    *exec.Cmd
+	out    *lockedBuffer
+	waited chan struct{}
+}
+
+// start runs nacre without waiting for its end, which comes with the test's at the latest.
+func (s *store) start(t testing.TB, args ...string) *server {
+	t.Helper()
+	srv := &server{cmd: s.cmd(args...), out: &lockedBuffer{}, waited: make(chan struct{})}
+	srv.cmd.Stdout, srv.cmd.Stderr = srv.out, srv.out
+	if err := srv.cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	go func() { srv.cmd.Wait(); close(srv.waited) }()
+	t.Cleanup(func() { srv.cmd.Process.Kill(); <-srv.waited })
+	return srv
+}
+
+// stop sends a signal and returns the exit code, -1 where it took more than ten seconds.
+func (srv *server) stop(sig syscall.Signal) int {
+	srv.cmd.Process.Signal(sig)
+	select {
+	case <-srv.waited:
+		return srv.cmd.ProcessState.ExitCode()
+	case <-time.After(10 * time.Second):
+		return -1
+	}
+}
+
+// child is the process id, as this machine counts, of the first process in the container.
+func (srv *server) child(t testing.TB) int {
+	t.Helper()
+	for range 200 {
+		pid := srv.cmd.Process.Pid
+		for { // down to the first process that is not nacre itself
+			data, _ := os.ReadFile(fmt.Sprintf("/proc/%d/task/%d/children", pid, pid))
+			var next int
+			if n, _ := fmt.Sscan(string(data), &next); n == 0 {
+				for _, task := range taskIDs(pid) {
+					data, _ := os.ReadFile(fmt.Sprintf("/proc/%d/task/%d/children", pid, task))
+					if n, _ := fmt.Sscan(string(data), &next); n > 0 {
+						break
+					}
+				}
+			}
+			if next == 0 {
+				break
+			}
+			pid = next
+			if exe, err := os.Readlink(fmt.Sprintf("/proc/%d/exe", pid)); err == nil && exe != nacre {
+				return pid
+			}
+		}
+		time.Sleep(20 * time.Millisecond)
+	}
+	t.Fatalf("the container has no process: %s", srv.out)
+	return 0
+}
+
+func taskIDs(pid int) []int {
+	var ids []int
+	dirs, _ := os.ReadDir(fmt.Sprintf("/proc/%d/task", pid))
+	for _, d := range dirs {
+		var id int
+		if n, _ := fmt.Sscan(d.Name(), &id); n == 1 {
+			ids = append(ids, id)
+		}
+	}
+	return ids
+}
+
+// get fetches a page, and waits for the server to come up.
+func (srv *server) get(t testing.TB, url string) string {
+	t.Helper()
+	var last error
+	for range 300 {
+		select {
+		case <-srv.waited:
+			t.Fatalf("the server ended: %s", srv.out)
+		default:
+		}
+		resp, err := http.Get(url)
+		if err == nil {
+			body, err := io.ReadAll(resp.Body)
+			resp.Body.Close()
+			if err == nil && resp.StatusCode == http.StatusOK {
+				return string(body)
+			}
+			last = fmt.Errorf("%s: %s, %v", url, resp.Status, err)
+		} else {
+			last = err
+		}
+		time.Sleep(50 * time.Millisecond)
+	}
+	t.Fatalf("no page: %v\n%s", last, srv.out)
+	return ""
+}
+
+// waitFor waits until the container has printed text.
+func (srv *server) waitFor(t testing.TB, text string) {
+	t.Helper()
+	for range 500 {
+		if strings.Contains(srv.out.String(), text) {
+			return
+		}
+		time.Sleep(20 * time.Millisecond)
+	}
+	t.Fatalf("%q was not printed: %s", text, srv.out)
+}
+
+// freePort is a TCP port of the loopback interface that nothing listened on just now.
+func freePort(t testing.TB) int {
+	t.Helper()
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	return l.Addr().(*net.TCPAddr).Port
+}
+
+type lockedBuffer struct {
+	mu  sync.Mutex
+	buf bytes.Buffer
+}
+
+func (b *lockedBuffer) Write(p []byte) (int, error) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.buf.Write(p)
+}
+
+func (b *lockedBuffer) String() string {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.buf.String()
+}
