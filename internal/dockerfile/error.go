@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"math"
+	"strconv"
 	"strings"
 	"unicode"
 	"unicode/utf8"
@@ -135,15 +136,25 @@ func splitHint(msg string) (text, hint string) {
 	return msg, ""
 }
 
-// subject is the word a message is about: what it quotes, or what follows its
-// last colon.
+// subject is the word a message is about: what it quotes, a flag, or what follows
+// its last colon.
 func subject(msg string) string {
-	for _, quote := range []string{`"`, "'", "`"} {
+	if i := strings.IndexByte(msg, '"'); i >= 0 {
+		if q, err := strconv.QuotedPrefix(msg[i:]); err == nil {
+			word, _ := strconv.Unquote(q)
+			return word
+		}
+	}
+	for _, quote := range []string{"'", "`"} {
 		if _, rest, ok := strings.Cut(msg, quote); ok {
 			if word, _, ok := strings.Cut(rest, quote); ok {
 				return word
 			}
 		}
+	}
+	if i := strings.Index(msg, "--"); i >= 0 {
+		word, _, _ := strings.Cut(msg[i:], " ")
+		return strings.TrimSuffix(word, ":")
 	}
 	if i := strings.LastIndex(msg, ": "); i >= 0 {
 		return msg[i+2:]

@@ -9,6 +9,7 @@ import (
 	"bytes"
 	"errors"
 	"fmt"
+	"path"
 	"strings"
 
 	"github.com/moby/buildkit/frontend/dockerfile/instructions"
@@ -120,12 +121,14 @@ func (f *File) directives() error {
 }
 
 // builtIn tells whether a frontend image is docker's Dockerfile frontend, of
-// whatever version: docker/dockerfile, docker.io/docker/dockerfile-upstream:1-labs.
+// whatever version and from whatever registry it is mirrored to:
+// docker/dockerfile, docker.io/docker/dockerfile-upstream:1-labs.
 func builtIn(name string) bool {
-	name = strings.TrimPrefix(name, "docker.io/")
 	name, _, _ = strings.Cut(name, "@")
-	name, _, _ = strings.Cut(name, ":")
-	return name == "docker/dockerfile" || name == "docker/dockerfile-upstream"
+	dir, base := path.Split(name)
+	base, _, _ = strings.Cut(base, ":")
+	dir = "/" + dir
+	return (base == "dockerfile" || base == "dockerfile-upstream") && strings.HasSuffix(dir, "/docker/")
 }
 
 // Linter returns BuildKit's rule runner, set up as the file's "# check=" says.

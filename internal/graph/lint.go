@@ -12,6 +12,7 @@ import (
 	"github.com/moby/buildkit/frontend/dockerfile/shell"
 
 	"nacre/internal/dockerfile"
+	"nacre/internal/image"
 )
 
 // This file has docker's build checks, as far as they concern what stages and
@@ -114,7 +115,7 @@ func (p *planner) lintPlatform(s *stage, m shell.ProcessWordResult) {
 	if len(m.Matched) > 0 || len(m.Unmatched) > 0 {
 		return
 	}
-	if pl, err := parsePlatform(m.Result); err == nil && !strings.Contains(s.src.Name, pl.OS) && !strings.Contains(s.src.Name, pl.Architecture) {
+	if pl, err := image.ParsePlatform(m.Result); err == nil && !strings.Contains(s.src.Name, pl.OS) && !strings.Contains(s.src.Name, pl.Architecture) {
 		rule := &linter.RuleFromPlatformFlagConstDisallowed
 		p.lint.Run(rule, s.src.Location, rule.Format(m.Result))
 	}

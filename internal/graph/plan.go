@@ -138,14 +138,14 @@ func (p *planner) prepare() error {
 	}
 	build := p.o.BuildPlatform
 	if build.OS == "" && build.Architecture == "" {
-		build = buildPlatform()
+		build = image.DefaultPlatform()
 	}
 	p.o.BuildPlatform = build
 	if p.target = p.o.Platform; p.target.OS == "" && p.target.Architecture == "" {
 		p.target = build
 	}
 	if !samePlatform(p.target, build) {
-		return unsupported(fmt.Sprintf("building for %s on %s", formatPlatform(p.target), formatPlatform(build)))
+		return unsupported(fmt.Sprintf("building for %s on %s", image.FormatPlatform(p.target), image.FormatPlatform(build)))
 	}
 	p.checkNames()
 	p.globals = p.automatic()
@@ -167,12 +167,12 @@ func (p *planner) automatic() *vars {
 	}
 	v := &vars{}
 	for _, kv := range [...][2]string{
-		{"BUILDPLATFORM", formatPlatform(p.o.BuildPlatform)},
+		{"BUILDPLATFORM", image.FormatPlatform(p.o.BuildPlatform)},
 		{"BUILDOS", p.o.BuildPlatform.OS},
 		{"BUILDOSVERSION", p.o.BuildPlatform.OSVersion},
 		{"BUILDARCH", p.o.BuildPlatform.Architecture},
 		{"BUILDVARIANT", p.o.BuildPlatform.Variant},
-		{"TARGETPLATFORM", formatPlatform(p.target)},
+		{"TARGETPLATFORM", image.FormatPlatform(p.target)},
 		{"TARGETOS", p.target.OS},
 		{"TARGETOSVERSION", p.target.OSVersion},
 		{"TARGETARCH", p.target.Architecture},

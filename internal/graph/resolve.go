@@ -53,7 +53,7 @@ func (p *planner) resolveImages(ctx context.Context) error {
 		if s.baseName == scratch {
 			continue
 		}
-		w := want{s.baseName, formatPlatform(s.platform)}
+		w := want{s.baseName, image.FormatPlatform(s.platform)}
 		if users[w] == nil {
 			wanted = append(wanted, w)
 		}
@@ -98,7 +98,7 @@ func (p *planner) checkBase(s *stage) error {
 		s.baseName = c.Image
 	}
 	if !samePlatform(s.platform, p.o.BuildPlatform) {
-		return unsupported(fmt.Sprintf("platform %s on %s", formatPlatform(s.platform), formatPlatform(p.o.BuildPlatform)))
+		return unsupported(fmt.Sprintf("platform %s on %s", image.FormatPlatform(s.platform), image.FormatPlatform(p.o.BuildPlatform)))
 	}
 	return nil
 }
@@ -115,7 +115,7 @@ func (p *planner) unresolved(s *stage, err error) error {
 func (p *planner) lintBase(s *stage) {
 	if have := s.from.Config.Platform; have.OS != s.platform.OS || have.Architecture != s.platform.Architecture {
 		rule := &linter.RuleInvalidBaseImagePlatform
-		p.lint.Run(rule, s.src.Location, rule.Format(s.src.BaseName, formatPlatform(s.platform), formatPlatform(normalize(have))))
+		p.lint.Run(rule, s.src.Location, rule.Format(s.src.BaseName, image.FormatPlatform(s.platform), image.FormatPlatform(normalize(have))))
 	}
 }
 

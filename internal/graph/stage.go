@@ -78,7 +78,7 @@ func (s *stage) id() string {
 func (p *planner) makeStages() error {
 	for i, src := range p.file.Stages {
 		s := &stage{index: i, src: src, shown: src.Name, platform: p.target}
-		if s.shown == "" && len(p.file.Stages) > 1 {
+		if s.shown == "" {
 			s.shown = fmt.Sprintf("stage-%d", i)
 		}
 		name, matches, err := expand(p.lex, src.BaseName, p.globals)
@@ -127,7 +127,7 @@ func (p *planner) fromPlatform(s *stage) error {
 	if value == "" {
 		return fmt.Errorf("empty platform value from expression %s", s.src.Platform)
 	}
-	s.platform, err = parsePlatform(value)
+	s.platform, err = image.ParsePlatform(value)
 	return err
 }
 
@@ -156,6 +156,9 @@ func (p *planner) link() error {
 			}
 			s.commands = append(s.commands, linked)
 		}
+	}
+	if len(p.stages)+len(p.images) == 1 {
+		p.stages[0].shown = ""
 	}
 	return p.checkCircles()
 }
