@@ -38,7 +38,7 @@ type Entry struct {
 // File is an Entry on its way into a layer, with where its content comes from.
 type File struct {
 	Entry
-	// Open returns the content. It is called at most once, from any goroutine,
+	// Open returns the content, anew at each call, from any goroutine,
 	// and may be nil where there is no content.
 	Open func() (io.ReadCloser, error)
 	// Digest of the content (sha256), where the caller happens to know it.
