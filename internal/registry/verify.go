@@ -1,11 +1,14 @@
 package registry
 
 import (
+	"cmp"
 	_ "crypto/sha256" // go-digest uses whatever is linked in
 	_ "crypto/sha512"
 	"fmt"
 	"hash"
 	"io"
+	"math"
+	"os"
 )
 
 // Raw is a reader of content that its registry would verify, not verified: for
@@ -112,4 +115,81 @@ func ReadAll(r io.Reader, limit int64) ([]byte, error) {
 		return nil, fmt.Errorf("%w: more than %d bytes", ErrInvalid, limit)
 	}
 	return data, nil
+}
+
+// CopyTo copies r to dst, checking it on the way. Where r is a file, possibly under an
+// *io.LimitedReader, the kernel copies it (copy_file_range) while it is read a second
+// time beside that for its hash: so r must be a file nobody changes.
+func (c *Checker) CopyTo(dst io.Writer, r io.Reader) (int64, error) {
+	if out, ok := dst.(*os.File); ok {
+		if f, n := regular(r); f != nil {
+			return c.copyFile(out, f, n, r)
+		}
+	}
+	buf := make([]byte, bufferSize)
+	var total int64
+	for {
+		n, err := r.Read(buf)
+		if _, cerr := c.Write(buf[:n]); cerr != nil {
+			return total, cerr
+		}
+		if _, werr := dst.Write(buf[:n]); werr != nil {
+			return total, werr
+		}
+		total += int64(n)
+		if err == io.EOF {
+			return total, nil
+		}
+		if err != nil {
+			return total, err
+		}
+	}
+}
+
+func (c *Checker) copyFile(dst, src *os.File, n int64, r io.Reader) (int64, error) {
+	off, err := src.Seek(0, io.SeekCurrent)
+	if err != nil {
+		return 0, err
+	}
+	if c.d.Size > 0 && c.n+n > c.d.Size {
+		return 0, fmt.Errorf("%s: %w: more than %d bytes", c.d.Digest, ErrSize, c.d.Size)
+	}
+	hashed := make(chan error, 1)
+	go func() {
+		m, err := io.CopyBuffer(struct{ io.Writer }{c}, io.NewSectionReader(src, off, n), make([]byte, bufferSize))
+		if err == nil && m != n {
+			err = io.ErrUnexpectedEOF
+		}
+		hashed <- err
+	}()
+	copied, err := dst.ReadFrom(&io.LimitedReader{R: src, N: n})
+	if lr, ok := r.(*io.LimitedReader); ok {
+		lr.N -= copied
+	}
+	herr := <-hashed
+	if err == nil && copied != n {
+		err = io.ErrUnexpectedEOF
+	}
+	return copied, cmp.Or(err, herr)
+}
+
+// regular returns the regular file that r reads, and how much of it is left to read.
+func regular(r io.Reader) (*os.File, int64) {
+	limit := int64(math.MaxInt64)
+	if lr, ok := r.(*io.LimitedReader); ok {
+		r, limit = lr.R, lr.N
+	}
+	f, ok := r.(*os.File)
+	if !ok {
+		return nil, 0
+	}
+	fi, err := f.Stat()
+	if err != nil || !fi.Mode().IsRegular() {
+		return nil, 0
+	}
+	off, err := f.Seek(0, io.SeekCurrent)
+	if err != nil || off > fi.Size() {
+		return nil, 0
+	}
+	return f, min(limit, fi.Size()-off)
 }

@@ -1,0 +1,165 @@
+package registry
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"time"
+
+	"nacre/internal/event"
+	"nacre/internal/image"
+)
+
+const (
+	// chunk is how much an Upload that reads for itself is given at once; in between, progress
+	// is told and the context looked at.
+	chunk = 8 << 20
+	// bufferSize is that of copies through memory.
+	bufferSize = 256 << 10
+	// progressEvery spares the sink: more is not seen by any eye.
+	progressEvery = 50 * time.Millisecond
+)
+
+// sendBlob copies one blob unless dst has it.
+func (t *transfer) sendBlob(ctx context.Context, d Descriptor) error {
+	return t.step(d, func(s *step) error {
+		if ok, err := t.dst.Has(ctx, t.dstRepo, d); err != nil || ok {
+			s.cached = ok
+			return err
+		}
+		rc, err := t.src.Open(ctx, t.srcRepo, d)
+		if errors.Is(err, ErrAbsent) && MayLack(d) {
+			s.note = "left where it is: " + d.URLs[0]
+			return nil
+		}
+		if err != nil {
+			return err
+		}
+		defer rc.Close()
+		var r io.Reader = rc
+		if raw, ok := rc.(Raw); ok {
+			r = raw.Raw() // Commit verifies: once is enough
+		}
+		return t.upload(ctx, d, r, s)
+	})
+}
+
+// sendManifest uploads a manifest unless dst has it.
+func (t *transfer) sendManifest(ctx context.Context, m manifest) error {
+	return t.step(m.Descriptor, func(s *step) error {
+		if ok, err := t.dst.Has(ctx, t.dstRepo, m.Descriptor); err != nil || ok {
+			s.cached = ok
+			return err
+		}
+		return t.upload(ctx, m.Descriptor, bytes.NewReader(m.data), s)
+	})
+}
+
+func (t *transfer) upload(ctx context.Context, d Descriptor, r io.Reader, s *step) error {
+	up, err := t.dst.Create(ctx, t.dstRepo, d)
+	if err != nil {
+		return err
+	}
+	defer up.Cancel()
+	if err := pump(ctx, up, r, s.progress); err != nil {
+		return err
+	}
+	return up.Commit()
+}
+
+// pump copies r to up, telling how far it is.
+func pump(ctx context.Context, up Upload, r io.Reader, progress func(int64)) error {
+	var next func() (int64, error)
+	if rf, ok := up.(io.ReaderFrom); ok {
+		next = func() (int64, error) {
+			n, err := rf.ReadFrom(io.LimitReader(r, chunk))
+			if err == nil && n < chunk {
+				err = io.EOF
+			}
+			return n, err
+		}
+	} else {
+		buf := make([]byte, bufferSize)
+		next = func() (int64, error) {
+			n, err := r.Read(buf)
+			if _, werr := up.Write(buf[:n]); werr != nil {
+				return int64(n), werr
+			}
+			return int64(n), err
+		}
+	}
+	for {
+		if err := ctx.Err(); err != nil {
+			return err
+		}
+		n, err := next()
+		progress(n)
+		if err == io.EOF {
+			return nil
+		}
+		if err != nil {
+			return err
+		}
+	}
+}
+
+// step is one blob's way, as it is told to the sink.
+type step struct {
+	id     int
+	d      Descriptor
+	sink   event.Sink
+	sent   int64
+	told   time.Time
+	cached bool
+	note   string
+}
+
+// step runs f as a step of its own.
+func (t *transfer) step(d Descriptor, f func(*step) error) error {
+	s := &step{id: t.id(), d: d, sink: t.o.Sink, told: time.Now(), note: d.Digest.String()}
+	s.sink(event.Started{Step: event.Step{ID: s.id, Name: kind(d) + " " + short(d)}, Time: s.told})
+	err := f(s)
+	done := event.Done{ID: s.id, Time: time.Now(), Cached: s.cached, Size: s.sent, Note: s.note}
+	if err != nil {
+		err = fmt.Errorf("%s %s: %w", kind(d), d.Digest, err)
+		done.Err = err
+	}
+	s.sink(done)
+	return err
+}
+
+func (t *transfer) id() int {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return t.o.Step()
+}
+
+func (s *step) progress(n int64) {
+	s.sent += n
+	if now := time.Now(); now.Sub(s.told) >= progressEvery {
+		s.told = now
+		s.sink(event.Progress{ID: s.id, Time: now, Item: s.d.Digest.String(), Current: s.sent, Total: s.d.Size, Unit: "B"})
+	}
+}
+
+func kind(d Descriptor) string {
+	switch {
+	case image.IsLayer(d.MediaType):
+		return "layer"
+	case image.IsConfig(d.MediaType):
+		return "config"
+	case image.IsIndex(d.MediaType):
+		return "index"
+	case image.IsManifest(d.MediaType):
+		return "manifest"
+	}
+	return "blob"
+}
+
+// short is the digest as people recognize it: 12 digits.
+func short(d Descriptor) string {
+	hex := d.Digest.Encoded()
+	return hex[:min(12, len(hex))]
+}
