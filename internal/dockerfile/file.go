@@ -165,6 +165,10 @@ func (f *File) Trigger(text string, at []parser.Range) (instructions.Command, er
 		return nil, errors.New("an ONBUILD trigger is a single instruction")
 	}
 	node := ast.AST.Children[0]
+	switch name := strings.ToUpper(node.Value); name {
+	case "FROM", "MAINTAINER", "ONBUILD":
+		return nil, fmt.Errorf("%s isn't allowed as an ONBUILD trigger", name)
+	}
 	s := spanOf(at)
 	node.StartLine, node.EndLine = s.first, s.last
 	c, err := instructions.ParseCommand(node)

@@ -3,7 +3,7 @@ package graph
 import (
 	"errors"
 	"fmt"
-	"net"
+	"net/netip"
 	"strconv"
 	"strings"
 
@@ -90,7 +90,7 @@ func checkHostPort(host string, extra int) error {
 	if i := strings.LastIndexByte(host, ':'); i >= 0 {
 		ip, port = host[:i], host[i+1:]
 	}
-	if bare := strings.TrimSuffix(strings.TrimPrefix(ip, "["), "]"); ip != "" && net.ParseIP(bare) == nil {
+	if _, err := netip.ParseAddr(strings.TrimSuffix(strings.TrimPrefix(ip, "["), "]")); ip != "" && err != nil {
 		return fmt.Errorf("invalid IP address: %s", ip)
 	}
 	if port == "" {

@@ -25,10 +25,10 @@ type Graph struct {
 
 // Warning is advice about the Dockerfile.
 type Warning struct {
-	Rule string // of docker's build checks ("JSONArgsRecommended"), or empty
-	Pos  string // "Dockerfile:7", or empty
-	Text string
-	URL  string // where the rule is explained, or empty
+	Rule string `json:"rule,omitempty"` // of docker's build checks ("JSONArgsRecommended"), or empty
+	Pos  string `json:"pos,omitempty"`  // "Dockerfile:7", or empty
+	Text string `json:"text"`
+	URL  string `json:"url,omitempty"` // where the rule is explained, or empty
 }
 
 // Result is what a stage amounts to.

@@ -6,26 +6,28 @@ import (
 	"io"
 	"strconv"
 	"strings"
+
+	"nacre/internal/image"
 )
 
 // jsonGraph is the printed form of a Graph. Its shape is for people and scripts
 // and only grows.
 type jsonGraph struct {
-	Target   string          `json:"target"`
-	Steps    []jsonStep      `json:"steps"`
-	Config   json.RawMessage `json:"config"`
-	History  []jsonHistory   `json:"history"`
-	Skipped  []string        `json:"skipped,omitempty"`
-	Warnings []Warning       `json:"warnings,omitempty"`
+	Target   string        `json:"target"`
+	Steps    []jsonStep    `json:"steps"`
+	Config   image.Config  `json:"config"`
+	History  []jsonHistory `json:"history"`
+	Skipped  []string      `json:"skipped,omitempty"`
+	Warnings []Warning     `json:"warnings,omitempty"`
 }
 
 type jsonStep struct {
-	ID     int         `json:"id"`
-	Stage  string      `json:"stage,omitempty"`
-	Pos    string      `json:"pos"`
-	Name   string      `json:"name"`
-	Inputs []int       `json:"inputs,omitempty"`
-	Fields [][2]string `json:"fields"`
+	ID     int      `json:"id"`
+	Stage  string   `json:"stage,omitempty"`
+	Pos    string   `json:"pos"`
+	Name   string   `json:"name"`
+	Inputs []int    `json:"inputs,omitempty"`
+	Fields []string `json:"fields"` // name=value, as Fields gives them
 }
 
 type jsonHistory struct {
@@ -35,18 +37,14 @@ type jsonHistory struct {
 
 // WriteJSON prints g, indented. Equal graphs print alike.
 func (g *Graph) WriteJSON(w io.Writer) error {
-	config, err := json.Marshal(g.Target.Config)
-	if err != nil {
-		return err
-	}
-	out := jsonGraph{Target: g.Target.Stage, Config: config, Skipped: g.Skipped, Warnings: g.Warnings}
+	out := jsonGraph{Target: g.Target.Stage, Steps: []jsonStep{}, Config: g.Target.Config, History: []jsonHistory{}, Skipped: g.Skipped, Warnings: g.Warnings}
 	for _, s := range g.Steps {
 		j := jsonStep{ID: s.ID, Stage: s.Stage, Pos: s.Pos, Name: s.Name}
 		for _, in := range s.Inputs() {
 			j.Inputs = append(j.Inputs, in.ID)
 		}
 		for _, f := range s.Fields() {
-			j.Fields = append(j.Fields, [2]string{f.Name, f.Value})
+			j.Fields = append(j.Fields, f.Name+"="+f.Value)
 		}
 		out.Steps = append(out.Steps, j)
 	}
