@@ -1,0 +1,70 @@
+package main
+
+import (
+	"bytes"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"sync"
+	"testing"
+
+	"nacre/internal/sandbox"
+
+	"github.com/rogpeppe/go-internal/testscript"
+)
+
+func TestMain(m *testing.M) {
+	sandbox.Init() // a container is this program again, under another name
+	testscript.Main(m, map[string]func(){"nacre": main})
+}
+
+// TestScripts runs testdata/script: one file for one behaviour of one command, as
+// README.md there says.
+func TestScripts(t *testing.T) {
+	testscript.Run(t, testscript.Params{
+		Dir:                 filepath.Join("testdata", "script"),
+		RequireExplicitExec: true,
+		RequireUniqueNames:  true,
+		UpdateScripts:       os.Getenv("UPDATE") != "",
+		Setup: func(e *testscript.Env) error {
+			e.Setenv("NACRE_ROOT", filepath.Join(e.WorkDir, ".nacre"))
+			e.Setenv("NO_COLOR", "1")
+			return nil
+		},
+		Cmds: map[string]func(*testscript.TestScript, bool, []string){
+			"busybox": importBusybox,
+			"tarball": makeTar,
+		},
+	})
+}
+
+// importBusybox gives the script's store the image busybox.
+func importBusybox(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) > 0 {
+		ts.Fatalf("usage: busybox")
+	}
+	tar, err := busyboxTar()
+	ts.Check(err)
+	ts.Check(ts.Exec("nacre", "import", "-c", "ENV PATH=/usr/bin:/bin", "-c", `CMD ["sh"]`, tar, "busybox"))
+}
+
+// busyboxTar is the root file system of busybox that scripts/setup makes.
+var busyboxTar = sync.OnceValues(func() (string, error) {
+	cmd := exec.Command("../../scripts/setup", "busybox")
+	var stderr bytes.Buffer
+	cmd.Stderr = &stderr
+	out, err := cmd.Output()
+	if err != nil {
+		os.Stderr.Write(stderr.Bytes())
+	}
+	return strings.TrimSpace(string(out)), err
+})
+
+// makeTar is "tarball FILE DIR [FLAGS]": a folder as a tar archive.
+func makeTar(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) < 2 {
+		ts.Fatalf("usage: tarball FILE DIR [FLAG...]")
+	}
+	ts.Check(ts.Exec("tar", append([]string{"-cf", ts.MkAbs(args[0]), "-C", ts.MkAbs(args[1])}, append(args[2:], ".")...)...))
+}
