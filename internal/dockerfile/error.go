@@ -49,7 +49,7 @@ func (e *Error) Detail() string {
 			mark = ">"
 		}
 		text, shift := window(e.file.line(n), e.Column, n == e.Line)
-		fmt.Fprintf(&b, "%s%4d | %s\n", mark, n, text)
+		b.WriteString(strings.TrimRight(fmt.Sprintf("%s%4d | %s", mark, n, text), " ") + "\n")
 		if n == e.Line && e.Column > 0 {
 			fmt.Fprintf(&b, "      | %s%s\n", strings.Repeat(" ", e.Column-1-shift), strings.Repeat("^", max(1, min(e.width, maxShown))))
 		}
@@ -121,6 +121,13 @@ func (f *File) locate(err error) error {
 		e.Hint = DidYouMean(flag, flagNames(name))
 		return e
 	}
+	switch {
+	case strings.HasPrefix(msg, "invalid escape token"), strings.HasSuffix(msg, "parser directive can be used"):
+		s.first++ // the parser counts directives from 0
+		s.last = s.first
+	case msg == "no build stage in current context":
+		hint = "a stage begins with FROM; only ARG may come before it"
+	}
 	e := f.errorAt(s.word(subject(msg)), msg)
 	e.Hint, e.Err = hint, err
 	return e
@@ -154,7 +161,7 @@ func subject(msg string) string {
 	}
 	if i := strings.Index(msg, "--"); i >= 0 {
 		word, _, _ := strings.Cut(msg[i:], " ")
-		return strings.TrimSuffix(word, ":")
+		return strings.TrimRight(word, ":,")
 	}
 	if i := strings.LastIndex(msg, ": "); i >= 0 {
 		return msg[i+2:]
@@ -183,18 +190,38 @@ func (f *File) find(s span) (line, column, width int) {
 		return 0, 0, 0
 	}
 	s.first = min(s.first, len(f.lines))
-	if s.text != "" {
-		for n := s.first; n <= min(max(s.first, s.last), len(f.lines)); n++ {
-			text := f.line(n)
-			if i := strings.Index(text, s.text); i >= 0 {
-				return n, utf8.RuneCountInString(text[:i]) + 1, utf8.RuneCountInString(s.text)
-			}
+	for n := s.first; s.text != "" && n <= min(max(s.first, s.last), len(f.lines)); n++ {
+		text := f.line(n)
+		if i := indexWord(text, s.text); i >= 0 {
+			return n, utf8.RuneCountInString(text[:i]) + 1, utf8.RuneCountInString(s.text)
 		}
 	}
 	text := f.line(s.first)
 	blank := len(text) - len(strings.TrimLeft(text, " \t\ufeff"))
 	word, _, _ := strings.Cut(text[blank:], " ")
 	return s.first, utf8.RuneCountInString(text[:blank]) + 1, utf8.RuneCountInString(word)
+}
+
+// indexWord is where word is in text, as a word of its own if it is somewhere;
+// -1 where it is not at all.
+func indexWord(text, word string) int {
+	letter := func(i int) bool {
+		if i < 0 || i >= len(text) {
+			return false
+		}
+		c := rune(text[i])
+		return c >= utf8.RuneSelf || c == '_' || unicode.IsLetter(c) || unicode.IsDigit(c)
+	}
+	for i := 0; ; {
+		j := strings.Index(text[i:], word)
+		if j < 0 {
+			return strings.Index(text, word)
+		}
+		if i += j; !letter(i-1) && !letter(i+len(word)) {
+			return i
+		}
+		i++
+	}
 }
 
 // span is a range of lines, and a word in them that is meant.

@@ -6,6 +6,7 @@
 package dockerfile
 
 import (
+	"bufio"
 	"bytes"
 	"errors"
 	"fmt"
@@ -20,6 +21,10 @@ import (
 // maxSize is the largest Dockerfile accepted. They are written by hand; the
 // largest generated ones seen in the wild are some 100 KB.
 const maxSize = 4 << 20
+
+// maxLine is the longest line that BuildKit's parser takes. It would drop the rest
+// of the file before it says so.
+const maxLine = bufio.MaxScanTokenSize - 1
 
 // Stage is a FROM and the instructions up to the next one.
 type Stage = instructions.Stage
@@ -56,7 +61,7 @@ func Parse(name string, data []byte) (f *File, err error) {
 	if len(data) > maxSize {
 		return nil, f.errorAt(span{}, fmt.Sprintf("the file has %d bytes; at most %d are read", len(data), maxSize))
 	}
-	f.lines = strings.Split(string(data), "\n")
+	f.lines = strings.Split(strings.TrimSuffix(string(data), "\n"), "\n")
 	if err := f.checkText(); err != nil {
 		return nil, err
 	}
@@ -96,6 +101,11 @@ func (f *File) checkText() error {
 		e := f.errorAt(span{}, "the file is UTF-16")
 		e.Hint = "save it as UTF-8"
 		return e
+	}
+	for i, line := range f.lines {
+		if len(line) > maxLine {
+			return f.errorAt(span{first: i + 1, last: i + 1}, fmt.Sprintf("the line has %d bytes; at most %d are read", len(line), maxLine))
+		}
 	}
 	return nil
 }
