@@ -49,6 +49,13 @@ func newSink(path string) (*sink, error) {
 	if err != nil {
 		return nil, err
 	}
+	return startSink(f), nil
+}
+
+// newHashSink makes a sink that only hashes.
+func newHashSink() *sink { return startSink(nil) }
+
+func startSink(f *os.File) *sink {
 	s := &sink{
 		file:    f,
 		free:    make(chan *buffer, bufferCount),
@@ -67,7 +74,7 @@ func newSink(path string) (*sink, error) {
 		}
 	})
 	s.workers.Go(s.write)
-	return s, nil
+	return s
 }
 
 // errSink stops whoever feeds a sink that failed; close knows why it did.
@@ -109,13 +116,16 @@ func (s *sink) write() {
 	off := int64(0)
 	for b := range s.toWrite {
 		b.filling.Wait()
-		if s.err == nil {
+		if s.err == nil && s.file != nil {
 			if s.err = writeSparse(s.file, b.data, off); s.err != nil {
 				s.failed.Store(true)
 			}
 		}
 		off += int64(len(b.data))
 		s.release(b)
+	}
+	if s.file == nil {
+		return
 	}
 	if s.err == nil {
 		s.err = s.file.Truncate(off)

@@ -36,27 +36,28 @@ func Write(ctx context.Context, dir string, files iter.Seq2[File, error]) (info 
 	if ferr := w.fill.wait(); ferr != nil {
 		err = ferr // what went wrong first; all may have seen only the cancellation
 	}
-	return finish(dir, w.tree, s, err)
+	return finish(dir, w.tree, s, "", err)
 }
 
 // finish closes the sink and writes the index of what went through it, unless
 // err says that it was all in vain.
-func finish(dir string, t *tree, s *sink, err error) (info Info, _ error) {
+func finish(dir string, t *tree, s *sink, want digest.Digest, err error) (info Info, _ error) {
 	var p *plan
 	if err == nil {
-		err = t.summarize(&info)
-	}
-	if err == nil {
-		p, err = t.layOut(true)
+		p, err = t.plan(&info)
 	}
 	sum, serr := s.close()
 	if err == nil || s.failed.Load() {
 		err = serr
 	}
 	if err == nil {
-		info.Size = s.size
-		info.DiffID = digest.NewDigestFromEncoded(digest.SHA256, sum)
-		err = p.writeIndex(dir, sum, s.size)
+		info.seal(sum, s.size)
+		if want != "" && info.DiffID != want {
+			err = fmt.Errorf("%w: %s instead of %s", ErrDiffID, info.DiffID, want)
+		}
+	}
+	if err == nil {
+		err = p.writeIndex(filepath.Join(dir, indexFile), filepath.Join(dir, tarFile), sum, s.size)
 	}
 	if err != nil {
 		os.Remove(filepath.Join(dir, tarFile))
@@ -66,16 +67,33 @@ func finish(dir string, t *tree, s *sink, err error) (info Info, _ error) {
 	return info, nil
 }
 
-// writeIndex writes the index of dir/layer.tar, which is size bytes of that hash.
-func (p *plan) writeIndex(dir, sum string, size int64) error {
-	p.tag = sum
-	p.tar = uint32(roundUp(size, blockSize) >> blockBits)
-	tar, err := os.Open(filepath.Join(dir, tarFile))
+// plan sums a finished tree up and lays it out.
+func (t *tree) plan(info *Info) (*plan, error) {
+	if err := t.summarize(info); err != nil {
+		return nil, err
+	}
+	return t.layOut(true)
+}
+
+// seal adds what only the finished tar tells.
+func (info *Info) seal(sum string, size int64) {
+	info.DiffID = digest.NewDigestFromEncoded(digest.SHA256, sum)
+	info.Size = size
+}
+
+// writeIndex writes the index of a tar of that hash and size to path.
+func (p *plan) writeIndex(path, tarPath, sum string, size int64) error {
+	blocks := roundUp(size, blockSize) >> blockBits
+	if blocks >= nullBlock {
+		return fmt.Errorf("layer of %d bytes, 2 TiB can be indexed: %w", size, ErrLimit)
+	}
+	p.tag, p.tar = sum, uint32(blocks)
+	tar, err := os.Open(tarPath)
 	if err != nil {
 		return err
 	}
 	defer tar.Close()
-	return p.writeFile(filepath.Join(dir, indexFile), tar)
+	return p.writeFile(path, tar)
 }
 
 // writer lays the stream out, in order; fillers fill in the content.
