@@ -104,21 +104,57 @@ func (n Names) All() []Named {
 	return all
 }
 
+// NamesOf lists images under their names. Of several images of one name the last has it;
+// a Ref without a tag lists an image without a name, where it has no other.
+func NamesOf(all []Named) Names {
+	last := map[Ref]int{}
+	named := map[digest.Digest]bool{}
+	for i, n := range all {
+		last[key(n)] = i
+		named[n.Desc.Digest] = named[n.Desc.Digest] || n.Ref.Tag != ""
+	}
+	var entries []Descriptor
+	for i, n := range all {
+		if last[key(n)] != i || (n.Ref.Tag == "" && named[n.Desc.Digest]) {
+			continue
+		}
+		entries = append(entries, entry(n))
+	}
+	return Names{}.replace(entries)
+}
+
 // With adds a name for d, taking it from whatever had it. Where ref has no tag, d
 // is listed without a name, unless it is listed already.
 func (n Names) With(ref Ref, d Descriptor) Names {
-	d = plain(d)
+	add := Named{ref, d}
+	drop := func(e Descriptor) bool {
+		// A name makes the nameless entry needless.
+		return nameOf(e) == key(add) || nameOf(e) == Ref{Digest: d.Digest}
+	}
 	if ref.Tag == "" {
 		if slices.ContainsFunc(n.index.Manifests, func(e Descriptor) bool { return e.Digest == d.Digest }) {
 			return n
 		}
-		return n.replace(append(slices.Clip(n.index.Manifests), d))
 	}
-	ref.Digest = ""
-	entries := slices.DeleteFunc(slices.Clone(n.index.Manifests), func(e Descriptor) bool {
-		return nameOf(e) == ref || nameOf(e) == Ref{Digest: d.Digest} // a name makes the nameless entry needless
-	})
-	d.Annotations = maps.Clone(d.Annotations)
+	entries := slices.DeleteFunc(slices.Clone(n.index.Manifests), drop)
+	return n.replace(append(entries, entry(add)))
+}
+
+// key is the Ref under which an entry is found again: what nameOf will say of it.
+func key(n Named) Ref {
+	if n.Ref.Tag == "" {
+		return Ref{Digest: n.Desc.Digest}
+	}
+	return Ref{Repo: n.Ref.Repo, Tag: n.Ref.Tag}
+}
+
+// entry is how an image and its name are written.
+func entry(n Named) Descriptor {
+	d := plain(n.Desc)
+	ref := key(n)
+	if ref.Tag == "" {
+		return d
+	}
 	if d.Annotations == nil {
 		d.Annotations = map[string]string{}
 	}
@@ -126,16 +162,12 @@ func (n Names) With(ref Ref, d Descriptor) Names {
 	if ref.Repo != "" {
 		d.Annotations[nameAnnotation] = ref.String()
 	}
-	return n.replace(append(entries, d))
+	return d
 }
 
 // Without removes a name. It tells whether there was one.
 func (n Names) Without(ref Ref) (Names, bool) {
-	if ref.Tag == "" {
-		ref.Repo = ""
-	} else {
-		ref.Digest = ""
-	}
+	ref = key(Named{ref, Descriptor{Digest: ref.Digest}})
 	return n.without(func(d Descriptor) bool { return nameOf(d) == ref })
 }
 

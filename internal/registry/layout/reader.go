@@ -11,7 +11,6 @@ import (
 
 	"golang.org/x/sys/unix"
 
-	"nacre/internal/image"
 	"nacre/internal/registry"
 )
 
@@ -24,28 +23,9 @@ func (l *Layout) Resolve(ctx context.Context, ref registry.Ref) (registry.Descri
 	}
 	d, err := names.Resolve(ref)
 	if errors.Is(err, registry.ErrAbsent) && ref.Digest != "" {
-		return l.resolveBlob(ctx, ref) // the child of an index, or untagged
+		return registry.Identify(ctx, l, ref.Repo, ref.Digest) // the child of an index, or untagged
 	}
 	return d, err
-}
-
-// resolveBlob describes a manifest that index.json does not list, from its bytes.
-func (l *Layout) resolveBlob(ctx context.Context, ref registry.Ref) (registry.Descriptor, error) {
-	d := registry.Descriptor{Digest: ref.Digest}
-	rc, err := l.Open(ctx, ref.Repo, d)
-	if err != nil {
-		return d, err
-	}
-	defer rc.Close()
-	data, err := registry.ReadAll(rc, image.MaxSize)
-	if err != nil {
-		return d, fmt.Errorf("%s: %w", ref.Digest, err)
-	}
-	d.Size = int64(len(data))
-	if d.MediaType, err = image.MediaTypeOf(data); err != nil {
-		return d, fmt.Errorf("%s: %w: %w", ref.Digest, registry.ErrInvalid, err)
-	}
-	return d, nil
 }
 
 // Open implements registry.Reader.
