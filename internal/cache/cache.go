@@ -7,7 +7,6 @@ import (
 	"context"
 	"crypto/sha256"
 	"encoding/hex"
-	"fmt"
 	"time"
 
 	"github.com/opencontainers/go-digest"
@@ -66,11 +65,7 @@ func (h *Hash) Add(name, value string) { h.fields = append(h.fields, Field{name,
 
 // Sum returns the record with its key. More fields may be added after.
 func (h *Hash) Sum() Record {
-	s := sha256.New()
-	for _, f := range h.fields {
-		fmt.Fprintf(s, "%d:%s=%d:%s\n", len(f.Name), f.Name, len(f.Value), f.Value)
-	}
 	r := Record{Slot: h.slot, Fields: append([]Field(nil), h.fields...)}
-	s.Sum(r.Key[:0])
+	r.Key = sha256.Sum256(r.Encode())
 	return r
 }

@@ -1,0 +1,106 @@
+package store
+
+import (
+	"context"
+	"errors"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"sync"
+)
+
+// bin unlinks in the background what has been moved to tmp/ as trash. Moving is what
+// removes content from the store; unlinking it takes long (60,000 files a second) and
+// may be interrupted at any point: the next Open goes on with it.
+type bin struct {
+	wg   sync.WaitGroup
+	mu   sync.Mutex
+	stop []func()
+}
+
+// onEmpty has f called when the store closes, before waiting.
+func (b *bin) onEmpty(f func()) {
+	b.mu.Lock()
+	b.stop = append(b.stop, f)
+	b.mu.Unlock()
+}
+
+// empty waits until all is unlinked that this process threw away.
+func (b *bin) empty() {
+	b.mu.Lock()
+	for _, f := range b.stop {
+		f()
+	}
+	b.mu.Unlock()
+	b.wg.Wait()
+}
+
+// discard moves path into tmp/, from where it can be moved back until it is
+// given to unlink. It returns "" if there is nothing at path.
+func (s *Store) discard(path string) (trash string, err error) {
+	trash, err = s.tempName("trash")
+	if err != nil {
+		return "", err
+	}
+	err = os.Rename(path, trash)
+	if errors.Is(err, fs.ErrNotExist) {
+		return "", nil
+	}
+	return trash, err
+}
+
+// unlink removes trash in the background.
+func (s *Store) unlink(trash ...string) {
+	if len(trash) == 0 {
+		return
+	}
+	s.bin.wg.Go(func() {
+		for _, path := range trash {
+			removeAll(context.Background(), path)
+		}
+	})
+}
+
+// removeAll removes path and all below it until ctx ends. Directories whose
+// mode keeps even their owner out are made accessible first: layers unpacked by users other than root
+// have such.
+func removeAll(ctx context.Context, path string) error {
+	if err := ctx.Err(); err != nil {
+		return err
+	}
+	err := os.Remove(path)
+	if err == nil || errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	if st, serr := os.Lstat(path); serr != nil || !st.IsDir() {
+		return err
+	}
+	names, err := readNames(path)
+	if errors.Is(err, fs.ErrPermission) {
+		os.Chmod(path, 0o700)
+		names, err = readNames(path)
+	}
+	if err != nil {
+		return err
+	}
+	for _, name := range names {
+		err := removeAll(ctx, filepath.Join(path, name))
+		if errors.Is(err, fs.ErrPermission) {
+			os.Chmod(path, 0o700)
+			err = removeAll(ctx, filepath.Join(path, name))
+		}
+		if err != nil {
+			return err
+		}
+	}
+	return os.Remove(path)
+}
+
+func readNames(dir string) ([]string, error) {
+	d, err := os.Open(dir)
+	if err != nil {
+		return nil, err
+	}
+	defer d.Close()
+	return d.Readdirnames(-1)
+}

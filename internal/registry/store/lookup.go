@@ -1,0 +1,131 @@
+package store
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+
+	"nacre/internal/registry"
+)
+
+// Lookup finds an image by name, by ID or manifest digest, or by the beginning
+// of either. As docker does, a name comes before the beginning of an ID, and 64 hex
+// digits are always an ID.
+//
+// Errors: registry.ErrAbsent; ErrAmbiguous, naming the images that fit.
+func (s *Store) Lookup(ctx context.Context, nameOrID string) (Image, error) {
+	f, err := s.find(ctx, s.db, nameOrID)
+	if err != nil {
+		return Image{}, err
+	}
+	return f.images[0], nil
+}
+
+// found is what a name or ID means.
+type found struct {
+	// images, at least one: what was meant comes first; others have the same
+	// config in another manifest (layers compressed otherwise).
+	images []Image
+	ref    registry.Ref // the name it was found by; zero: by ID
+}
+
+func (s *Store) find(ctx context.Context, q querier, nameOrID string) (found, error) {
+	if !isFullID(nameOrID) {
+		ref, err := registry.ParseRef(nameOrID)
+		if err == nil {
+			img, err := s.byRef(ctx, q, ref)
+			if err == nil {
+				images, err := s.twins(ctx, q, img)
+				return found{images, ref}, err
+			}
+			if !errors.Is(err, registry.ErrAbsent) || ref.Digest != "" {
+				return found{}, err
+			}
+		} else if !isHex(strings.TrimPrefix(nameOrID, "sha256:")) {
+			return found{}, err
+		}
+	}
+	images, err := s.byPrefix(ctx, q, nameOrID)
+	if err != nil {
+		return found{}, err
+	}
+	images, err = s.twins(ctx, q, images[0])
+	return found{images: images}, err
+}
+
+// twins returns img and after it the other images with its ID.
+func (s *Store) twins(ctx context.Context, q querier, img Image) ([]Image, error) {
+	others, err := s.images(ctx, q, "id = ? AND image.digest <> ?", img.ID, img.Target.Digest)
+	return append([]Image{img}, others...), err
+}
+
+func isFullID(s string) bool {
+	hex := strings.TrimPrefix(s, "sha256:")
+	return len(hex) == 64 && isHex(hex)
+}
+
+// byRef finds what a name means. A digest decides, where there is one.
+func (s *Store) byRef(ctx context.Context, q querier, ref registry.Ref) (Image, error) {
+	var images []Image
+	var err error
+	if ref.Digest != "" {
+		images, err = s.images(ctx, q, "image.digest = ? OR id = ?", ref.Digest, ref.Digest)
+	} else {
+		images, err = s.images(ctx, q, "image.digest = (SELECT target FROM name WHERE repo = ? AND tag = ? AND digest = '')", ref.Repo, ref.Tag)
+	}
+	if err == nil && len(images) == 0 {
+		err = fmt.Errorf("image %s: %w", ref.Familiar(), registry.ErrAbsent)
+	}
+	if err != nil {
+		return Image{}, err
+	}
+	return images[0], nil
+}
+
+// byPrefix finds the images of the one ID that begins with prefix, newest first; where no
+// ID does, the image whose manifest's digest does.
+func (s *Store) byPrefix(ctx context.Context, q querier, prefix string) ([]Image, error) {
+	hex := strings.TrimPrefix(prefix, "sha256:")
+	if !isHex(hex) || len(hex) > 64 {
+		return nil, fmt.Errorf("image %s: %w", prefix, registry.ErrAbsent)
+	}
+	low, high := "sha256:"+hex, "sha256:"+hex+"g" // "g" sorts after every hex digit
+	for _, column := range []string{"id", "image.digest"} {
+		images, err := s.images(ctx, q, column+" >= ? AND "+column+" < ?", low, high)
+		if err != nil {
+			return nil, err
+		}
+		if len(images) == 0 {
+			continue
+		}
+		for _, img := range images[1:] {
+			if img.ID != images[0].ID {
+				return nil, ambiguous(prefix, images)
+			}
+		}
+		return images, nil
+	}
+	return nil, fmt.Errorf("image %s: %w", prefix, registry.ErrAbsent)
+}
+
+// maxCandidates bounds how many images an error message names.
+const maxCandidates = 10
+
+func ambiguous(prefix string, images []Image) error {
+	var list []string
+	for _, img := range images {
+		name := img.ID.Encoded()[:12]
+		if len(img.Names) > 0 {
+			name += " (" + img.Names[0].Familiar() + ")"
+		}
+		if !slices.Contains(list, name) {
+			list = append(list, name)
+		}
+	}
+	if n := len(list); n > maxCandidates {
+		list = append(list[:maxCandidates], fmt.Sprintf("and %d more", n-maxCandidates))
+	}
+	return fmt.Errorf("image %s: %w: it may be %s", prefix, ErrAmbiguous, strings.Join(list, ", "))
+}

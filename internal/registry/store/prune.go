@@ -1,0 +1,244 @@
+package store
+
+import (
+	"context"
+	"database/sql"
+	"errors"
+	"os"
+	"slices"
+	"time"
+
+	"nacre/internal/registry"
+
+	"github.com/opencontainers/go-digest"
+)
+
+// PruneImages says which images Prune removes.
+type PruneImages int
+
+// Which images to prune.
+const (
+	PruneNone     PruneImages = iota
+	PruneDangling             // those without a name
+	PruneAll                  // all that no named lease holds
+)
+
+// PruneOptions of Prune. The zero value removes only leftovers.
+type PruneOptions struct {
+	Images PruneImages
+	// Cache removes build cache records and the stat caches of contexts.
+	Cache bool
+	// KeepCache leaves the most recently used records whose layers take this many bytes.
+	KeepCache int64
+	// Until, where not zero, spares images created and records last used at or after it.
+	Until time.Time
+	// Labels that an image must have, or must not have, to be removed.
+	Labels []LabelFilter
+}
+
+// LabelFilter is fulfilled by a label Key, of the value Value where that is
+// not empty; with Not, by its absence.
+type LabelFilter struct {
+	Key, Value string
+	Not        bool
+}
+
+func (f LabelFilter) fits(labels map[string]string) bool {
+	v, ok := labels[f.Key]
+	return (ok && (f.Value == "" || f.Value == v)) != f.Not
+}
+
+// PruneReport says what Prune removed.
+type PruneReport struct {
+	Untagged []registry.Ref
+	Images   []digest.Digest // by ID
+	Cache    int             // records
+	Removed
+}
+
+// Prune removes images and cache records as asked, and then every blob and layer
+// that nothing needs, with what processes that died have left.
+func (s *Store) Prune(ctx context.Context, o PruneOptions) (PruneReport, error) {
+	var report PruneReport
+	if err := s.writable(); err != nil {
+		return report, err
+	}
+	err := s.freeing(func() error {
+		report = PruneReport{}
+		return s.updateDurably(ctx, func(tx querier) error {
+			if err := s.dropDeadLeases(ctx, tx); err != nil {
+				return err
+			}
+			if err := s.pruneImages(ctx, tx, o, &report); err != nil || !o.Cache {
+				return err
+			}
+			var err error
+			report.Cache, err = s.pruneCache(ctx, tx, o)
+			return err
+		})
+	})
+	if err != nil {
+		return PruneReport{}, err
+	}
+	report.Removed, err = s.collectAll(ctx)
+	if err != nil {
+		return report, err
+	}
+	strays, err := s.removeStrays(ctx)
+	report.Bytes += strays
+	if o.Cache {
+		report.Bytes += s.pruneContexts(o.Until)
+	}
+	err = errors.Join(err, s.sweep(ctx))
+	s.keepReserve()
+	return report, err
+}
+
+// pruneImages goes over the images until none is left to remove: one may become
+// removable because its last child went.
+func (s *Store) pruneImages(ctx context.Context, tx querier, o PruneOptions, report *PruneReport) error {
+	for again := o.Images != PruneNone; again; {
+		again = false
+		images, err := s.images(ctx, tx, "")
+		if err != nil {
+			return err
+		}
+		for _, img := range images {
+			if !o.takes(img) {
+				continue
+			}
+			if user, err := holder(ctx, tx, img.Target.Digest); err != nil {
+				return err
+			} else if user != "" {
+				continue
+			}
+			if err := deleteImage(ctx, tx, img.Target.Digest); err != nil {
+				return err
+			}
+			report.Untagged = append(report.Untagged, img.Names...)
+			if !slices.Contains(report.Images, img.ID) {
+				report.Images = append(report.Images, img.ID)
+			}
+			again = again || img.Parent != ""
+		}
+	}
+	return nil
+}
+
+func (o PruneOptions) takes(img Image) bool {
+	if o.Images == PruneDangling && !img.Dangling {
+		return false
+	}
+	if img.Children > 0 || (!o.Until.IsZero() && !img.Created.Before(o.Until)) {
+		return false
+	}
+	for _, f := range o.Labels {
+		if !f.fits(img.Labels) {
+			return false
+		}
+	}
+	return true
+}
+
+func (s *Store) pruneCache(ctx context.Context, tx querier, o PruneOptions) (int, error) {
+	type record struct {
+		rowid, used, size int64
+		layer             digest.Digest
+	}
+	records, err := all(ctx, tx, func(r *sql.Rows) (v record, err error) {
+		err = r.Scan(&v.rowid, &v.used, (*string)(&v.layer), &v.size)
+		return v, err
+	}, "SELECT cache.rowid, used, layer, coalesce(layer.size, 0) FROM cache LEFT JOIN layer ON diffid = layer ORDER BY used DESC")
+	if err != nil {
+		return 0, err
+	}
+	kept := map[digest.Digest]bool{}
+	var keptBytes int64
+	n := 0
+	for _, r := range records {
+		if !o.Until.IsZero() && r.used >= o.Until.UnixNano() {
+			continue
+		}
+		if !kept[r.layer] && keptBytes+r.size <= o.KeepCache {
+			kept[r.layer] = true
+			keptBytes += r.size
+		}
+		if kept[r.layer] {
+			continue
+		}
+		if _, err := tx.ExecContext(ctx, "DELETE FROM cache WHERE rowid = ?", r.rowid); err != nil {
+			return n, err
+		}
+		n++
+	}
+	return n, nil
+}
+
+// pruneContexts removes stat caches last written before t (zero: all). They are
+// only ever a saving.
+func (s *Store) pruneContexts(t time.Time) (freed int64) {
+	entries, err := os.ReadDir(s.path("contexts"))
+	if err != nil {
+		return 0
+	}
+	for _, e := range entries {
+		path := s.path("contexts", e.Name())
+		st, err := os.Stat(path)
+		if err != nil || (!t.IsZero() && !st.ModTime().Before(t)) {
+			continue
+		}
+		n := diskUsage(path)
+		if os.Remove(path) == nil {
+			freed += n
+		}
+	}
+	return freed
+}
+
+// strays lists files of blobs/, layers/ and trees/ that no row tells of: what
+// a process left that died between a rename and its commit. The caller is in a
+// transaction, so none is on its way.
+func (s *Store) strays(ctx context.Context, tx querier) ([]string, error) {
+	var strays []string
+	for _, in := range []struct{ dir, query string }{
+		{s.path("blobs", "sha256"), "SELECT substr(digest, 8) FROM blob"},
+		{s.path("layers"), "SELECT substr(diffid, 8) FROM layer"},
+		{s.path("trees"), "SELECT substr(diffid, 8) FROM layer WHERE tree IS NOT NULL"},
+	} {
+		known, err := texts[string](ctx, tx, in.query)
+		if err != nil {
+			return nil, err
+		}
+		set := make(map[string]bool, len(known))
+		for _, name := range known {
+			set[name] = true
+		}
+		names, err := readNames(in.dir)
+		if err != nil {
+			return nil, err
+		}
+		for _, name := range names {
+			if !set[name] {
+				strays = append(strays, in.dir+"/"+name)
+			}
+		}
+	}
+	return strays, nil
+}
+
+func (s *Store) removeStrays(ctx context.Context) (freed int64, err error) {
+	gone, err := s.remove(ctx, func(tx querier, r *removal) error {
+		strays, err := s.strays(ctx, tx)
+		if err != nil {
+			return err
+		}
+		for _, path := range strays {
+			r.gone.Bytes += diskUsage(path)
+			if err := r.moved.away(s, path); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+	return gone.Bytes, err
+}

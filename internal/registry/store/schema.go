@@ -1,0 +1,88 @@
+package store
+
+// formatVersion is PRAGMA user_version of nacre.db. It rises with every change
+// that an older nacre would get wrong.
+const formatVersion = 1
+
+// schema creates format 1. FORMAT.md says what each column means.
+const schema = `
+CREATE TABLE blob (
+	digest TEXT PRIMARY KEY,
+	media  TEXT NOT NULL,
+	size   INTEGER NOT NULL,
+	layer  TEXT,
+	added  INTEGER NOT NULL,
+	boot   TEXT NOT NULL
+) WITHOUT ROWID;
+CREATE INDEX blob_layer ON blob (layer) WHERE layer IS NOT NULL;
+
+CREATE TABLE layer (
+	diffid  TEXT PRIMARY KEY,
+	size    INTEGER NOT NULL,
+	content TEXT NOT NULL,
+	entries INTEGER NOT NULL,
+	files   INTEGER NOT NULL,
+	added   INTEGER NOT NULL,
+	boot    TEXT NOT NULL,
+	tree    TEXT
+) WITHOUT ROWID;
+
+CREATE TABLE edge (
+	src TEXT NOT NULL,
+	dst TEXT NOT NULL,
+	PRIMARY KEY (src, dst)
+) WITHOUT ROWID;
+CREATE INDEX edge_dst ON edge (dst);
+
+CREATE TABLE image (
+	digest   TEXT PRIMARY KEY,
+	media    TEXT NOT NULL,
+	size     INTEGER NOT NULL,
+	id       TEXT NOT NULL,
+	created  TEXT NOT NULL,
+	bytes    INTEGER NOT NULL,
+	platform TEXT NOT NULL,
+	labels   TEXT NOT NULL,
+	parent   TEXT NOT NULL,
+	added    INTEGER NOT NULL
+) WITHOUT ROWID;
+CREATE INDEX image_id ON image (id);
+CREATE INDEX image_parent ON image (parent) WHERE parent <> '';
+
+CREATE TABLE name (
+	repo   TEXT NOT NULL,
+	tag    TEXT NOT NULL,
+	digest TEXT NOT NULL,
+	target TEXT NOT NULL,
+	added  INTEGER NOT NULL,
+	PRIMARY KEY (repo, tag, digest)
+) WITHOUT ROWID;
+CREATE INDEX name_target ON name (target);
+
+CREATE TABLE cache (
+	key     BLOB NOT NULL UNIQUE,
+	slot    TEXT NOT NULL,
+	fields  BLOB NOT NULL,
+	layer   TEXT NOT NULL,
+	content TEXT NOT NULL,
+	created TEXT NOT NULL,
+	size    INTEGER NOT NULL,
+	added   INTEGER NOT NULL,
+	used    INTEGER NOT NULL
+);
+CREATE INDEX cache_slot ON cache (slot, added);
+CREATE INDEX cache_layer ON cache (layer);
+
+CREATE TABLE lease (
+	id      TEXT PRIMARY KEY,
+	owner   TEXT NOT NULL,
+	holder  TEXT NOT NULL,
+	started INTEGER NOT NULL
+) WITHOUT ROWID;
+CREATE TABLE pin (
+	digest TEXT NOT NULL,
+	lease  TEXT NOT NULL,
+	PRIMARY KEY (digest, lease)
+) WITHOUT ROWID;
+CREATE INDEX pin_lease ON pin (lease);
+`
