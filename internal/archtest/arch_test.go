@@ -29,6 +29,7 @@ var arrows = map[string][]string{
 	"internal/dockerfile": {},
 	"internal/graph":      {"internal/dockerfile", "internal/image"},
 	"internal/source":     {"internal/layer"},
+	"internal/network":    {},
 	// What COPY and ADD put where: trees in, files of a layer out.
 	"internal/copier": {"internal/graph", "internal/layer", "internal/rootfs", "internal/source"},
 
@@ -42,7 +43,7 @@ var arrows = map[string][]string{
 	// The one place that knows the parts. It does not know who shows what it says.
 	"internal/build": {
 		"internal/cache", "internal/copier", "internal/dockerfile", "internal/event", "internal/graph", "internal/image",
-		"internal/layer", "internal/registry", "internal/registry/store", "internal/rootfs", "internal/sandbox", "internal/source",
+		"internal/layer", "internal/network", "internal/registry", "internal/registry/store", "internal/rootfs", "internal/sandbox", "internal/source",
 	},
 
 	// Faces: events in, text out.

@@ -1,0 +1,149 @@
+package main
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"syscall"
+	"time"
+)
+
+// builder is a program that builds images, with a store of its own.
+type builder interface {
+	name() string
+	version() string
+	start() error
+	// reset forgets all that was built, cache included, and has the base image again.
+	reset() error
+	// build makes tag of context dir with a Dockerfile and returns what that cost, from
+	// the start of the process to its end.
+	build(dir, dockerfile, tag string) (cost, error)
+	close() error
+}
+
+// cost of one command: elapsed time, processor time of all its processes, and the
+// largest memory of any of them.
+type cost struct {
+	wall, cpu time.Duration
+	rss       int64 // bytes
+}
+
+// measure runs a command to its end. The kernel adds to its usage that of the children it waited for.
+func measure(cmd *exec.Cmd) (cost, error) {
+	var out bytes.Buffer
+	cmd.Stdout, cmd.Stderr = &out, &out
+	begin := time.Now()
+	err := cmd.Run()
+	wall := time.Since(begin)
+	if err != nil {
+		return cost{}, fmt.Errorf("%s: %w\n%s", strings.Join(cmd.Args, " "), err, tail(out.Bytes(), 2000))
+	}
+	s := cmd.ProcessState
+	usage := s.SysUsage().(*syscall.Rusage)
+	return cost{wall, s.UserTime() + s.SystemTime(), usage.Maxrss << 10}, nil
+}
+
+func quiet(argv ...string) error {
+	out, err := exec.Command(argv[0], argv[1:]...).CombinedOutput()
+	if err != nil {
+		return fmt.Errorf("%s: %w\n%s", strings.Join(argv, " "), err, tail(out, 2000))
+	}
+	return nil
+}
+
+func output(argv ...string) string {
+	out, err := exec.Command(argv[0], argv[1:]...).Output()
+	if err != nil {
+		return ""
+	}
+	return strings.TrimSpace(string(out))
+}
+
+func tail(b []byte, n int) []byte { return b[max(0, len(b)-n):] }
+
+// nacre: one process, no daemon.
+type nacre struct{ program, root, base string }
+
+func newNacre(program, stores, base string) *nacre {
+	return &nacre{program, filepath.Join(stores, "nacre"), base}
+}
+
+func (n *nacre) name() string    { return "nacre" }
+func (n *nacre) version() string { return output(n.program, "version", "--format", "{{.Version}}") }
+func (n *nacre) start() error    { return n.reset() }
+func (n *nacre) close() error    { return os.RemoveAll(n.root) }
+
+func (n *nacre) reset() error {
+	if err := os.RemoveAll(n.root); err != nil {
+		return err
+	}
+	return quiet(n.program, "--root", n.root, "import", "-c", "ENV PATH=/bin", n.base, "busybox")
+}
+
+func (n *nacre) build(dir, dockerfile, tag string) (cost, error) {
+	return measure(exec.Command(n.program, "--root", n.root, "build", "-t", tag, "-f", dockerfile, dir))
+}
+
+// containers is buildah or podman: one process each time, and an OCI runtime for RUN.
+type containers struct {
+	program, dir, base string
+	global             []string
+}
+
+func newContainers(program, stores, base string) *containers {
+	dir := filepath.Join(stores, program)
+	c := &containers{program: program, dir: dir, base: base}
+	// podman takes no longer path for it than 50 characters.
+	runroot := fmt.Sprintf("/run/bench-%s-%d", program, os.Getpid())
+	c.global = []string{program, "--root", dir + "/root", "--runroot", runroot, "--storage-driver", "overlay"}
+	if program == "podman" {
+		c.global = append(c.global, "--cgroup-manager", "cgroupfs", "--events-backend", "none", "--tmpdir", dir+"/tmp")
+	}
+	return c
+}
+
+func (c *containers) cmd(args ...string) []string {
+	return append(c.global[:len(c.global):len(c.global)], args...)
+}
+func (c *containers) name() string { return c.program }
+func (c *containers) start() error { return c.reset() }
+
+func (c *containers) version() string {
+	return strings.Fields(output(c.program, "--version") + " ? ? ?")[2]
+}
+
+func (c *containers) reset() error {
+	if err := c.close(); err != nil {
+		return err
+	}
+	if c.program == "podman" {
+		return quiet(c.cmd("import", "-q", "--change", "ENV PATH=/bin", c.base, "busybox")...)
+	}
+	if err := os.MkdirAll(c.dir, 0o755); err != nil {
+		return err
+	}
+	file := filepath.Join(c.dir, "Dockerfile")
+	if err := os.WriteFile(file, []byte("FROM scratch\nADD "+filepath.Base(c.base)+" /\nENV PATH=/bin\n"), 0o644); err != nil {
+		return err
+	}
+	return quiet(c.cmd("bud", "-q", "-t", "busybox", "-f", file, filepath.Dir(c.base))...)
+}
+
+func (c *containers) build(dir, dockerfile, tag string) (cost, error) {
+	// crun refuses machines that have both versions of cgroups; runc does not.
+	argv := c.cmd("build", "--runtime", "runc", "--layers", "--network", "host", "-t", tag, "-f", dockerfile, dir)
+	if c.program == "podman" { // there the runtime is a global flag
+		argv = c.cmd("--runtime", "runc", "build", "--layers", "--network", "host", "-t", tag, "-f", dockerfile, dir)
+	}
+	return measure(exec.Command(argv[0], argv[1:]...))
+}
+
+// close unmounts what an overlay store keeps mounted, and removes it.
+func (c *containers) close() error {
+	syscall.Unmount(c.dir+"/root/overlay", syscall.MNT_DETACH)
+	return errors.Join(os.RemoveAll(c.global[4]), os.RemoveAll(c.dir))
+}
