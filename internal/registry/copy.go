@@ -234,13 +234,13 @@ func (t *transfer) read(ctx context.Context, d Descriptor) ([]byte, error) {
 }
 
 func (t *transfer) sendBlobs(ctx context.Context) error {
-	g, ctx := errgroup.WithContext(ctx)
+	g, gctx := errgroup.WithContext(ctx)
 	g.SetLimit(t.o.Parallel)
 	for _, d := range t.blobs {
-		if ctx.Err() != nil {
+		if gctx.Err() != nil {
 			break
 		}
-		g.Go(func() error { return t.sendBlob(ctx, d) })
+		g.Go(func() error { return t.sendBlob(gctx, d) })
 	}
 	if err := g.Wait(); err != nil {
 		return err

@@ -191,25 +191,33 @@ func isManifest(d Descriptor) bool {
 	return image.IsIndex(d.MediaType) || image.IsManifest(d.MediaType)
 }
 
-// nameOf reads the name of an entry.
+// nameOf reads the name of an entry. Where its two annotations disagree on the tag,
+// the spec's decides: umoci copies an entry under another tag and changes that one alone.
 func nameOf(d Descriptor) Ref {
-	if name := d.Annotations[nameAnnotation]; name != "" {
-		if ref, err := ParseRef(name); err == nil && ref.Tag != "" {
-			ref.Digest = ""
+	tag := d.Annotations[refAnnotation]
+	if ref, ok := fullName(d.Annotations[nameAnnotation]); ok {
+		if tag != "" && !strings.ContainsAny(tag, "/:@") {
+			ref.Tag = tag
+		}
+		return ref
+	}
+	if strings.ContainsAny(tag, "/:") {
+		if ref, ok := fullName(tag); ok {
 			return ref
 		}
 	}
-	name := d.Annotations[refAnnotation]
-	if strings.ContainsAny(name, "/:") {
-		if ref, err := ParseRef(name); err == nil && ref.Tag != "" {
-			ref.Digest = ""
-			return ref
-		}
-	}
-	if name != "" {
-		return Ref{Tag: name}
+	if tag != "" {
+		return Ref{Tag: tag}
 	}
 	return Ref{Digest: d.Digest}
+}
+
+func fullName(s string) (Ref, bool) {
+	if s == "" {
+		return Ref{}, false
+	}
+	ref, err := ParseRef(s)
+	return Ref{Repo: ref.Repo, Tag: ref.Tag}, err == nil && ref.Tag != ""
 }
 
 // plain is d without its names.
