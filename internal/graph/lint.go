@@ -6,6 +6,7 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/distribution/reference"
 	"github.com/moby/buildkit/frontend/dockerfile/instructions"
 	"github.com/moby/buildkit/frontend/dockerfile/linter"
 	"github.com/moby/buildkit/frontend/dockerfile/parser"
@@ -177,7 +178,10 @@ func (p *planner) checkDefaults() {
 	}
 	for _, s := range p.file.Stages {
 		name, _, err := expand(p.lex, s.BaseName, v)
-		if err == nil && (name == "" || strings.ContainsAny(name, " \t") || strings.HasPrefix(name, ":") || strings.HasSuffix(name, ":") || strings.HasPrefix(name, "/") || strings.HasSuffix(name, "/")) {
+		if err != nil {
+			return
+		}
+		if _, err := reference.ParseNormalizedNamed(name); err != nil {
 			rule := &linter.RuleInvalidDefaultArgInFrom
 			p.lint.Run(rule, s.Location, rule.Format(s.BaseName))
 		}

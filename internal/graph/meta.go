@@ -97,7 +97,8 @@ func (p *planner) cmd(s *stage, c *instructions.CmdCommand) {
 		args = withShell(&s.image, args)
 	}
 	s.config().Cmd = args
-	s.config().ArgsEscaped = true //nolint:staticcheck // deprecated, and still written by docker
+	//lint:ignore SA1019 deprecated, and still written by docker
+	s.config().ArgsEscaped = true //nolint:staticcheck // as above
 	s.record(fmt.Sprintf("CMD %q", args), nil)
 }
 

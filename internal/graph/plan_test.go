@@ -158,7 +158,7 @@ func TestDOT(t *testing.T) {
 	node [shape=box, fontname=monospace]
 	subgraph cluster_0 {
 		label="x"
-		s0 [label="[x 1/2] FROM a"]
+		s0 [label="[x 1/2] FROM docker.io/library/a:latest"]
 		s1 [label="[x 2/2] RUN \"one\""]
 	}
 	subgraph cluster_1 {

@@ -5,7 +5,9 @@ import (
 	"fmt"
 	"maps"
 	"slices"
+	"strings"
 
+	"github.com/distribution/reference"
 	"github.com/moby/buildkit/frontend/dockerfile/instructions"
 	"github.com/moby/buildkit/frontend/dockerfile/linter"
 	"golang.org/x/sync/errgroup"
@@ -191,12 +193,22 @@ func (p *planner) inherit(s *stage) {
 
 // baseStep is the step that stands for the image s is FROM.
 func (p *planner) baseStep(s *stage) *Step {
-	name := s.from.Name
-	if s.from.Digest != "" {
-		name += "@" + s.from.Digest.String()
+	op := &Base{Name: fullName(s.from.Name), Digest: s.from.Digest, DiffIDs: s.from.Config.RootFS.DiffIDs}
+	text := "FROM " + op.Name
+	if op.Digest != "" && !strings.Contains(op.Name, "@") {
+		text += "@" + op.Digest.String()
 	}
-	op := &Base{Name: s.from.Name, Digest: s.from.Digest, DiffIDs: s.from.Config.RootFS.DiffIDs}
-	return p.addStep(s, p.file.Pos(s.src.Location), "FROM "+name, op)
+	return p.addStep(s, p.file.Pos(s.src.Location), text, op)
+}
+
+// fullName is how docker writes a name in full: docker.io/library/debian:latest.
+// What is not a name, an image's ID for one, stays.
+func fullName(name string) string {
+	ref, err := reference.ParseNormalizedNamed(name)
+	if err != nil {
+		return name
+	}
+	return reference.TagNameOnly(ref).String()
 }
 
 // rootOf is the step that has the root of a stage copied from, which COPY needs
