@@ -97,6 +97,9 @@ func (f *file) Read(p []byte) (int, error) {
 	if err != nil {
 		return n, err
 	}
+	if n == 0 && f.off < f.n.size {
+		return 0, pathError("read", f.name, ErrChanged)
+	}
 	if f.off >= f.n.size { // the last byte, or none: judge what was read
 		if err := f.unchanged(); err != nil {
 			return 0, err

@@ -23,7 +23,10 @@ var noOpenat2 atomic.Bool
 // openBelow opens name, relative to the directory root, through no symlink at all:
 // one that has taken the place of a directory since the walk must not lead elsewhere.
 func openBelow(root int, name string, flags int) (int, error) {
-	flags |= unix.O_NOFOLLOW | unix.O_CLOEXEC | unix.O_NOCTTY
+	flags |= unix.O_NOFOLLOW | unix.O_CLOEXEC
+	if flags&unix.O_PATH == 0 { // openat2 refuses flags that make no difference
+		flags |= unix.O_NOCTTY
+	}
 	at := root
 	defer func() {
 		if at != root {
