@@ -1,0 +1,297 @@
+package sandbox
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"path"
+	"strings"
+	"syscall"
+	"unsafe"
+
+	"golang.org/x/sys/unix"
+)
+
+// becomeUser takes away every right the process is not to have.
+func (c *child) becomeUser() error {
+	if err := c.enterCwd(); err != nil {
+		return err
+	}
+	resetSignals()
+	for _, l := range c.Rlimits {
+		if err := unix.Prlimit(0, l.Resource, &unix.Rlimit{Cur: l.Soft, Max: l.Hard}, nil); err != nil {
+			return fail("set resource limit "+strings.Fields(rlimitNames)[l.Resource], err)
+		}
+	}
+	if err := c.giveStdio(); err != nil {
+		return fail("give standard streams to the user", err)
+	}
+	// All but the three standard descriptors end here.
+	if err := unix.CloseRange(3, ^uint(0), unix.CLOSE_RANGE_CLOEXEC); err != nil {
+		return fail("close descriptors", err)
+	}
+	if err := c.dropBounding(); err != nil {
+		return fail("limit capabilities", err)
+	}
+	if err := c.setUser(); err != nil {
+		return fail("become user", err)
+	}
+	if c.NoNewPriv {
+		if err := unix.Prctl(unix.PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0); err != nil {
+			return fail("set no_new_privs", err)
+		}
+	}
+	// The filter needs CAP_SYS_ADMIN unless no_new_privs is set: it comes before the
+	// capabilities go. What follows it is allowed by any profile a program can live with.
+	if err := c.loadFilter(); err != nil {
+		return fail("load seccomp filter", err)
+	}
+	if err := c.setCaps(); err != nil {
+		return fail("set capabilities", err)
+	}
+	return nil
+}
+
+// enterCwd enters the working directory, and makes it where it is not there, as runc does.
+func (c *child) enterCwd() error {
+	err := unix.Chdir(c.Cwd)
+	if errors.Is(err, unix.ENOENT) {
+		if err := os.MkdirAll(c.Cwd, 0o755); err != nil {
+			return fail("make working directory", err)
+		}
+		err = unix.Chdir(c.Cwd)
+	}
+	if err != nil {
+		start := fail("enter working directory "+c.Cwd, err)
+		if errors.Is(err, unix.EACCES) {
+			start.Code = CodeNotExecutable
+		}
+		return start
+	}
+	// A directory outside of the root, reached through an open descriptor, has no path.
+	buf := make([]byte, unix.PathMax)
+	n, err := unix.Getcwd(buf)
+	if err != nil || n < 1 || buf[0] != '/' {
+		return fail("enter working directory "+c.Cwd, errors.New("it is outside of the root"))
+	}
+	return nil
+}
+
+// resetSignals undoes what whoever started us ignores: a program starts with all
+// signals at their default.
+func resetSignals() {
+	type sigaction struct {
+		handler, flags, restorer uintptr
+		mask                     uint64
+	}
+	for _, sig := range []unix.Signal{
+		unix.SIGHUP, unix.SIGINT, unix.SIGQUIT, unix.SIGPIPE, unix.SIGTERM, unix.SIGUSR1, unix.SIGUSR2, unix.SIGALRM,
+		unix.SIGCHLD, unix.SIGTSTP, unix.SIGTTIN, unix.SIGTTOU, unix.SIGWINCH, unix.SIGCONT,
+	} {
+		var act sigaction // SIG_DFL
+		unix.RawSyscall6(unix.SYS_RT_SIGACTION, uintptr(sig), uintptr(unsafe.Pointer(&act)), 0, 8, 0, 0)
+	}
+}
+
+// giveStdio makes our pipes the user's: they open /dev/stdout by name, too.
+func (c *child) giveStdio() error {
+	for fd, own := range c.OwnStdio {
+		if !own || c.User.UID == 0 && c.User.GID == 0 {
+			continue
+		}
+		if err := unix.Fchown(fd, int(c.User.UID), int(c.User.GID)); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (c *child) dropBounding() error {
+	for n := range 64 {
+		if c.Caps.Bounding&(1<<n) != 0 {
+			continue
+		}
+		err := unix.Prctl(unix.PR_CAPBSET_DROP, uintptr(n), 0, 0, 0)
+		if errors.Is(err, unix.EINVAL) && n > 0 {
+			return nil // the kernel's last capability was the one before
+		}
+		if err != nil {
+			return fmt.Errorf("drop capability %d: %w", n, err)
+		}
+	}
+	return nil
+}
+
+// setUser becomes the user, without losing capabilities by it. These are raw system
+// calls for this thread alone.
+func (c *child) setUser() error {
+	if err := unix.Prctl(unix.PR_SET_KEEPCAPS, 1, 0, 0, 0); err != nil {
+		return err
+	}
+	u := &c.User
+	groups := unsafe.Pointer(unsafe.SliceData(u.Groups))
+	if _, _, errno := unix.RawSyscall(unix.SYS_SETGROUPS, uintptr(len(u.Groups)), uintptr(groups), 0); errno != 0 {
+		return fmt.Errorf("set groups %v: %w", u.Groups, errno)
+	}
+	if _, _, errno := unix.RawSyscall(unix.SYS_SETRESGID, uintptr(u.GID), uintptr(u.GID), uintptr(u.GID)); errno != 0 {
+		return fmt.Errorf("set gid %d: %w", u.GID, errno)
+	}
+	if _, _, errno := unix.RawSyscall(unix.SYS_SETRESUID, uintptr(u.UID), uintptr(u.UID), uintptr(u.UID)); errno != 0 {
+		return fmt.Errorf("set uid %d: %w", u.UID, errno)
+	}
+	unix.Umask(int(u.Umask))
+	// Another uid took the effective capabilities away. CAP_SYS_ADMIN, to load the
+	// filter, and CAP_SETPCAP, for the ambient set, are needed for a moment yet.
+	const all = 1<<(lastCap+1) - 1
+	var now capSets
+	if err := now.get(); err != nil {
+		return err
+	}
+	return now.with(now.Permitted&all, now.Permitted&all, now.Inheritable&all).set()
+}
+
+func (c *child) loadFilter() error {
+	if len(c.Filter) == 0 {
+		return nil
+	}
+	prog := unix.SockFprog{
+		Len:    uint16(len(c.Filter) / 8),
+		Filter: (*unix.SockFilter)(unsafe.Pointer(unsafe.SliceData(c.Filter))),
+	}
+	load := func(flags uint) unix.Errno {
+		_, _, errno := unix.RawSyscall(unix.SYS_SECCOMP, unix.SECCOMP_SET_MODE_FILTER, uintptr(flags), uintptr(unsafe.Pointer(&prog)))
+		return errno
+	}
+	errno := load(c.FilterFlg)
+	if errno == unix.EINVAL && c.FilterFlg == unix.SECCOMP_FILTER_FLAG_SPEC_ALLOW {
+		errno = load(0) // kernels before 4.17
+	}
+	if errno != 0 {
+		return errno
+	}
+	return nil
+}
+
+// setCaps leaves the process with the capabilities it is to have.
+func (c *child) setCaps() error {
+	if err := unix.Prctl(unix.PR_SET_KEEPCAPS, 0, 0, 0, 0); err != nil {
+		return err
+	}
+	if err := c.Caps.set(); err != nil {
+		return err
+	}
+	if err := unix.Prctl(unix.PR_CAP_AMBIENT, unix.PR_CAP_AMBIENT_CLEAR_ALL, 0, 0, 0); err != nil {
+		return err
+	}
+	for n := range lastCap + 1 {
+		if c.Caps.Ambient&(1<<n) != 0 {
+			if err := unix.Prctl(unix.PR_CAP_AMBIENT, unix.PR_CAP_AMBIENT_RAISE, uintptr(n), 0, 0); err != nil {
+				return fmt.Errorf("ambient capability %d: %w", n, err)
+			}
+		}
+	}
+	return nil
+}
+
+func (s capSets) with(effective, permitted, inheritable uint64) capSets {
+	s.Effective, s.Permitted, s.Inheritable = effective, permitted, inheritable
+	return s
+}
+
+// set sets the three sets capset(2) knows, of this thread.
+func (s capSets) set() error {
+	head := unix.CapUserHeader{Version: unix.LINUX_CAPABILITY_VERSION_3}
+	var data [2]unix.CapUserData
+	for i := range data {
+		shift := 32 * i
+		data[i] = unix.CapUserData{
+			Effective: uint32(s.Effective >> shift), Permitted: uint32(s.Permitted >> shift), Inheritable: uint32(s.Inheritable >> shift),
+		}
+	}
+	return unix.Capset(&head, &data[0])
+}
+
+func (s *capSets) get() error {
+	head := unix.CapUserHeader{Version: unix.LINUX_CAPABILITY_VERSION_3}
+	var data [2]unix.CapUserData
+	if err := unix.Capget(&head, &data[0]); err != nil {
+		return err
+	}
+	for i := range data {
+		shift := 32 * i
+		s.Effective |= uint64(data[i].Effective) << shift
+		s.Permitted |= uint64(data[i].Permitted) << shift
+		s.Inheritable |= uint64(data[i].Inheritable) << shift
+	}
+	return nil
+}
+
+// execute becomes the program. It only returns when that was not possible.
+func (c *child) execute() error {
+	// We are to die with whoever started us. Changing the user undid what was asked for at
+	// the start; and should it be dead already, nobody reads our reports.
+	if err := unix.Prctl(unix.PR_SET_PDEATHSIG, uintptr(unix.SIGKILL), 0, 0, 0); err != nil {
+		return fail("set parent death signal", err)
+	}
+	poll := []unix.PollFd{{Fd: reportFd}}
+	if n, err := unix.Poll(poll, 0); err == nil && n > 0 && poll[0].Revents&(unix.POLLHUP|unix.POLLERR) != 0 {
+		os.Exit(CodeSandbox)
+	}
+	name := c.Args[0]
+	if strings.Contains(name, "/") {
+		return c.notExecuted(name, syscall.Exec(name, c.Args, c.Env))
+	}
+	denied := false
+	for _, dir := range strings.Split(c.searchPath(), ":") {
+		err := syscall.Exec(path.Join(dir, name), c.Args, c.Env)
+		switch {
+		case errors.Is(err, unix.ENOENT) || errors.Is(err, unix.ENOTDIR):
+			if there(path.Join(dir, name)) {
+				return c.notExecuted(path.Join(dir, name), err)
+			}
+		case errors.Is(err, unix.EACCES):
+			denied = denied || isFile(path.Join(dir, name))
+		default:
+			return c.notExecuted(path.Join(dir, name), err)
+		}
+	}
+	if denied {
+		return c.notExecuted(name, unix.EACCES)
+	}
+	return &StartError{Code: CodeNotFound, Op: fmt.Sprintf("exec %q", name), Err: errors.New("executable file not found in $PATH")}
+}
+
+// searchPath is the last PATH of the environment.
+func (c *child) searchPath() string {
+	search := "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+	for _, e := range c.Env {
+		if value, ok := strings.CutPrefix(e, "PATH="); ok {
+			search = value
+		}
+	}
+	return search
+}
+
+// notExecuted says why execve(2) failed, with the exit code Docker gives.
+func (c *child) notExecuted(name string, err error) error {
+	start := &StartError{Code: CodeNotExecutable, Op: fmt.Sprintf("exec %q", name), Err: err}
+	switch {
+	case errors.Is(err, unix.ENOENT) && there(name):
+		start.Code, start.Err = CodeNotFound, fmt.Errorf("%w: the file is there, its interpreter or loader is not", err)
+	case errors.Is(err, unix.ENOENT) || errors.Is(err, unix.ENOTDIR):
+		start.Code = CodeNotFound
+	case errors.Is(err, unix.EACCES) && there(name) && !isFile(name):
+		start.Err = unix.EISDIR
+	}
+	return start
+}
+
+func there(name string) bool {
+	var st unix.Stat_t
+	return unix.Stat(name, &st) == nil
+}
+
+func isFile(name string) bool {
+	var st unix.Stat_t
+	return unix.Stat(name, &st) == nil && st.Mode&unix.S_IFMT != unix.S_IFDIR
+}

@@ -1,0 +1,79 @@
+package sandbox
+
+import (
+	"strconv"
+
+	"golang.org/x/sys/unix"
+)
+
+// makeTerminal opens a terminal in the sandbox's own /dev/pts, so that it has a name
+// there, gives its master to whoever started us and makes the rest the process's.
+func (c *child) makeTerminal() error {
+	if !c.Terminal {
+		return nil
+	}
+	if c.pts < 0 {
+		return fail("open terminal", unix.ENODEV) // no devpts in the spec
+	}
+	master, err := unix.Openat(c.pts, "ptmx", unix.O_RDWR|unix.O_NOCTTY|unix.O_CLOEXEC, 0)
+	if err != nil {
+		return fail("open terminal", err)
+	}
+	defer unix.Close(master)
+	if err := unix.IoctlSetPointerInt(master, unix.TIOCSPTLCK, 0); err != nil {
+		return fail("unlock terminal", err)
+	}
+	if c.Size != (Size{}) {
+		if err := setSize(master, c.Size); err != nil {
+			return fail("set terminal size", err)
+		}
+	}
+	number, err := unix.IoctlGetInt(master, unix.TIOCGPTN)
+	if err != nil {
+		return fail("open terminal", err)
+	}
+	name := strconv.Itoa(number)
+	slave, err := unix.Openat(c.pts, name, unix.O_RDWR|unix.O_NOCTTY|unix.O_CLOEXEC, 0)
+	if err != nil {
+		return fail("open terminal", err)
+	}
+	defer unix.Close(slave)
+	if err := unix.Fchown(slave, int(c.User.UID), -1); err != nil {
+		return fail("give terminal to the user", err)
+	}
+	if err := c.makeConsole(name); err != nil {
+		return fail("make /dev/console", err)
+	}
+	if err := unix.IoctlSetInt(slave, unix.TIOCSCTTY, 0); err != nil {
+		return fail("make terminal the controlling one", err)
+	}
+	for fd := range 3 {
+		if err := unix.Dup3(slave, fd, 0); err != nil {
+			return fail("use terminal", err)
+		}
+	}
+	if err := c.report(report{Console: true}, master); err != nil {
+		return fail("hand over terminal", err)
+	}
+	return nil
+}
+
+// makeConsole mounts the terminal on /dev/console.
+func (c *child) makeConsole(name string) error {
+	source, err := openTree(c.pts, name, 0)
+	if err != nil {
+		return err
+	}
+	defer unix.Close(source)
+	target, err := c.mountPoint("/dev/console", false)
+	if err != nil {
+		return err
+	}
+	defer unix.Close(target)
+	return moveMount(source, target)
+}
+
+func setSize(fd int, s Size) error {
+	clip := func(n int) uint16 { return uint16(min(max(n, 0), 1<<16-1)) }
+	return unix.IoctlSetWinsize(fd, unix.TIOCSWINSZ, &unix.Winsize{Col: clip(s.Width), Row: clip(s.Height)})
+}

@@ -1,0 +1,105 @@
+// Package sandbox turns an OCI runtime spec and a root into one running process,
+// and that process into its exit code.
+//
+// The runner is this program itself, started again in new namespaces (Init): there
+// it assembles the root, mounts what the spec asks for, leaves the host's root behind,
+// gives up what the process may not have and executes it. Nothing stays behind when it
+// ends: all mounts live in a mount namespace of its own, all its processes in a process
+// namespace whose first process it is, and both die with it or with us.
+//
+// What the root is made of is rootfs's business, what goes into the spec the caller's.
+package sandbox
+
+import (
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"syscall"
+
+	"nacre/internal/rootfs"
+
+	specs "github.com/opencontainers/runtime-spec/specs-go"
+)
+
+// Config is what to run, in what. Spec and Root are needed, the rest may be zero.
+type Config struct {
+	// Spec says how, as an OCI runtime spec; DefaultSpec makes one. Its Root.Readonly
+	// counts, its Root.Path does not. Parts that are not supported are refused.
+	Spec *specs.Spec
+	// Root is attached in the new mount namespace; nothing of it is seen outside.
+	Root rootfs.Mount
+	// Stdin is read until the process ends; nil is empty. A Read that is under way
+	// when the process ends is not waited for.
+	Stdin io.Reader
+	// Stdout and Stderr get what the process writes, as it is written; nil drops it.
+	// Equal values share one pipe, so that the order of writes is kept. With a terminal
+	// all goes to Stdout.
+	Stdout, Stderr io.Writer
+	// Files are put in the root without becoming part of it.
+	Files []File
+	// Signals are sent on to the process; the caller closes it or leaves it open.
+	Signals <-chan os.Signal
+	// Resize gives new sizes of the terminal, where Spec.Process.Terminal is set.
+	Resize <-chan Size
+}
+
+// File is a file that is mounted over a path of the root.
+type File struct {
+	Path     string // absolute; symlinks are followed inside the root
+	Data     []byte
+	Mode     fs.FileMode // permission bits; 0 is 0644
+	Writable bool        // what is written to it is lost
+	UID, GID int
+}
+
+// Size is that of a terminal, in characters.
+type Size struct{ Width, Height int }
+
+// Status is how a process ended.
+type Status struct {
+	// Code is its exit code, 128+n where signal n ended it.
+	Code int
+	// Signal is the signal that ended it, or 0.
+	Signal syscall.Signal
+	// OOMKilled tells that the kernel ended some process of it because the memory limit was reached.
+	OOMKilled bool
+	// Created names the directories and files that had to be made in the root for something to
+	// be mounted on, without leading slash ("etc/hosts"), parents before children. They
+	// are empty and, where the process did not replace them, not part of its result.
+	Created []string
+	// Warnings say what of the spec could not be done, one line each: limits, where
+	// no cgroup can be written.
+	Warnings []string
+	// Usage is what it used, with all its children.
+	Usage Usage
+}
+
+// Usage is what a process and its children used.
+type Usage struct {
+	User, System syscall.Timeval
+	MaxRSS       int64 // bytes, of the largest process
+}
+
+// StartError says why the process never ran.
+type StartError struct {
+	// Code is the exit code that Docker gives: 127 where there is no such program,
+	// 126 where it cannot be executed, 125 where the sandbox could not be made.
+	Code int
+	Op   string // what was being done: `exec "foo"`, `mount /proc`
+	Err  error
+}
+
+func (e *StartError) Error() string { return fmt.Sprintf("%s: %v", e.Op, e.Err) }
+func (e *StartError) Unwrap() error { return e.Err }
+
+// Exit codes of a StartError.
+const (
+	CodeSandbox       = 125
+	CodeNotExecutable = 126
+	CodeNotFound      = 127
+)
+
+func fail(op string, err error) *StartError {
+	return &StartError{Code: CodeSandbox, Op: op, Err: err}
+}
