@@ -1,0 +1,180 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"strings"
+
+	"nacre/internal/build"
+	"nacre/internal/dockerfile"
+	"nacre/internal/event"
+	"nacre/internal/registry"
+	"nacre/internal/registry/store"
+	"nacre/internal/ui/json"
+	"nacre/internal/ui/text"
+
+	"github.com/spf13/cobra"
+	"golang.org/x/term"
+)
+
+// app is what the commands share: the streams, the global flags, and the store
+// once a command has asked for it.
+type app struct {
+	stdin          *os.File
+	stdout, stderr *os.File
+	root, logLevel string
+	opened         *store.Store
+}
+
+// store opens the store on first use, so that commands that need none (help,
+// completion, version) do no work.
+func (a *app) store(ctx context.Context) (*store.Store, error) {
+	if a.opened != nil {
+		return a.opened, nil
+	}
+	root := a.root
+	if root == "" {
+		root = store.DefaultRoot()
+	}
+	s, err := store.Open(ctx, root, store.Options{})
+	if err != nil {
+		return nil, err
+	}
+	a.opened = s
+	return s, nil
+}
+
+func (a *app) close() error {
+	if a.opened == nil {
+		return nil
+	}
+	return a.opened.Close()
+}
+
+func (a *app) debugf(format string, args ...any) {
+	if a.logLevel == "debug" {
+		fmt.Fprintf(a.stderr, "debug: "+format+"\n", args...)
+	}
+}
+
+func (a *app) warnf(format string, args ...any) {
+	if a.logLevel != "error" {
+		fmt.Fprintf(a.stderr, "warning: "+format+"\n", args...)
+	}
+}
+
+// hintError carries what to do next, shown on its own line.
+type hintError struct {
+	err  error
+	hint string
+}
+
+func (e *hintError) Error() string { return e.err.Error() }
+func (e *hintError) Unwrap() error { return e.err }
+
+// report prints an error: what and where, then what to do.
+func (a *app) report(err error) {
+	var exit *exitError
+	if errors.As(err, &exit) && exit.err == nil {
+		return
+	}
+	fmt.Fprintf(a.stderr, "error: %v\n", err)
+	var df *dockerfile.Error
+	if errors.As(err, &df) {
+		if d := df.Detail(); d != "" {
+			fmt.Fprintln(a.stderr, strings.TrimRight(d, "\n"))
+		}
+		if df.Hint != "" {
+			fmt.Fprintf(a.stderr, "hint: %s\n", df.Hint)
+		}
+	}
+	var hint *hintError
+	if errors.As(err, &hint) {
+		fmt.Fprintf(a.stderr, "hint: %s\n", hint.hint)
+	}
+	if errors.Is(err, store.ErrAmbiguous) {
+		fmt.Fprintln(a.stderr, "hint: give more of the ID")
+	}
+}
+
+// progress is the chosen renderer of events, on standard error.
+type progress struct {
+	sink  event.Sink
+	close func(error) error
+}
+
+// newProgress picks the renderer for --progress.
+func (a *app) newProgress(kind string, quiet bool) (progress, error) {
+	if quiet || kind == "quiet" {
+		return progress{event.Discard, func(error) error { return nil }}, nil
+	}
+	tty := term.IsTerminal(int(a.stderr.Fd()))
+	switch kind {
+	case "rawjson":
+		p := json.New(a.stderr)
+		return progress{p.Sink(), p.Close}, nil
+	case "tty":
+		if !tty {
+			return progress{}, errors.New("--progress=tty: standard error is not a terminal")
+		}
+	case "plain":
+		tty = false
+	case "", "auto":
+	default:
+		return progress{}, fmt.Errorf("--progress=%s: want auto, plain, tty, rawjson or quiet", kind)
+	}
+	p := text.New(a.stderr, text.Options{TTY: tty, Color: tty && os.Getenv("NO_COLOR") == "", Size: func() (int, int) {
+		w, h, _ := term.GetSize(int(a.stderr.Fd())) // zeros stand for 80 by 24
+		return w, h
+	}})
+	return progress{p.Sink(), p.Close}, nil
+}
+
+// image finds an image by name or ID, with docker's words when there is none.
+func (a *app) image(ctx context.Context, name string) (store.Image, error) {
+	s, err := a.store(ctx)
+	if err != nil {
+		return store.Image{}, err
+	}
+	img, err := s.Lookup(ctx, name)
+	if errors.Is(err, registry.ErrAbsent) {
+		return img, fmt.Errorf("No such image: %s: %w", name, err)
+	}
+	return img, err
+}
+
+// completeImages completes names of images.
+func (a *app) completeImages(cmd *cobra.Command, _ []string, _ string) ([]string, cobra.ShellCompDirective) {
+	s, err := a.store(cmd.Context())
+	if err != nil {
+		return nil, cobra.ShellCompDirectiveError
+	}
+	var names []string
+	for img, err := range s.Images(cmd.Context()) {
+		if err != nil {
+			break
+		}
+		for _, n := range img.Names {
+			names = append(names, n.Familiar())
+		}
+	}
+	return names, cobra.ShellCompDirectiveNoFileComp
+}
+
+// stepTail is the Dockerfile's own text around a failed step.
+func stepPos(err error) string {
+	var e *build.StepError
+	if errors.As(err, &e) {
+		return e.Pos
+	}
+	return ""
+}
+
+func printLines[T fmt.Stringer](w io.Writer, items []T) {
+	for _, i := range items {
+		fmt.Fprintln(w, i)
+	}
+}

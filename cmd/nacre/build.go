@@ -1,0 +1,205 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"strings"
+
+	"nacre/internal/build"
+	"nacre/internal/image"
+	"nacre/internal/registry"
+
+	"github.com/spf13/cobra"
+)
+
+// buildFlags are the flags of build as given.
+type buildFlags struct {
+	tags, args, labels, hosts    []string
+	file, target, network        string
+	progress, iidfile, platform  string
+	noCache, quiet, pull, remove bool
+}
+
+func buildCommand(a *app) *cobra.Command {
+	var f buildFlags
+	cmd := &cobra.Command{
+		Use:   "build [OPTIONS] PATH | -",
+		Short: "Build an image from a Dockerfile",
+		Long: `Build an image from a Dockerfile and a context: the directory whose files COPY and
+ADD may use. "-" reads the Dockerfile from standard input, with no context.`,
+		Example: `  nacre build -t web:1 .
+  nacre build -t web:1 -f docker/Dockerfile --target test --build-arg VERSION=2 .
+  printf 'FROM scratch\nLABEL a=b\n' | nacre build -`,
+		Args: exactArgs(1, "a build needs one context: a directory, or -"),
+		RunE: func(cmd *cobra.Command, args []string) error { return runBuild(cmd, a, f, args[0]) },
+	}
+	fl := cmd.Flags()
+	fl.StringArrayVarP(&f.tags, "tag", "t", nil, "name and optionally tag of the image (NAME[:TAG]); may be repeated")
+	fl.StringVarP(&f.file, "file", "f", "", "the Dockerfile (default: PATH/Dockerfile; - is standard input)")
+	fl.StringArrayVar(&f.args, "build-arg", nil, "NAME=VALUE of an ARG; NAME alone takes the value from the environment")
+	fl.StringArrayVar(&f.labels, "label", nil, "KEY=VALUE to set as a label")
+	fl.StringVar(&f.target, "target", "", "stage to build (default: the last)")
+	fl.StringVar(&f.network, "network", "default", "network of RUN steps: default, host or none")
+	fl.StringArrayVar(&f.hosts, "add-host", nil, "NAME:IP line for /etc/hosts of RUN steps")
+	fl.BoolVar(&f.noCache, "no-cache", false, "run every step, whatever is cached")
+	fl.BoolVar(&f.pull, "pull", false, "look for newer base images (none are remote yet: the store's are used)")
+	fl.BoolVarP(&f.quiet, "quiet", "q", false, "print the image ID and nothing else")
+	fl.StringVar(&f.progress, "progress", "auto", "how progress is shown: auto, plain, tty, rawjson or quiet")
+	fl.StringVar(&f.iidfile, "iidfile", "", "file to write the image ID to")
+	fl.StringVar(&f.platform, "platform", "", "platform to build for (default: this machine's)")
+	fl.BoolVar(&f.remove, "rm", true, "accepted for docker's sake: nothing is left behind in any case")
+	fl.MarkHidden("rm")
+	fl.MarkHidden("pull")
+	return cmd
+}
+
+func runBuild(cmd *cobra.Command, a *app, f buildFlags, context string) error {
+	o, err := f.options(a.stdin, context)
+	if err != nil {
+		return err
+	}
+	s, err := a.store(cmd.Context())
+	if err != nil {
+		return err
+	}
+	p, err := a.newProgress(f.progress, f.quiet)
+	if err != nil {
+		return err
+	}
+	b := build.Builder{Store: s, Cache: s.Cache(), Sink: p.sink}
+	r, err := b.Build(cmd.Context(), o)
+	if cerr := p.close(err); err == nil {
+		err = cerr
+	}
+	if err != nil {
+		return err
+	}
+	if f.iidfile != "" {
+		if err := os.WriteFile(f.iidfile, []byte(r.Config.String()), 0o644); err != nil {
+			return err
+		}
+	}
+	if f.quiet {
+		fmt.Fprintln(a.stdout, r.Config)
+	}
+	return nil
+}
+
+// options turns flags into what the builder takes.
+func (f buildFlags) options(stdin io.Reader, context string) (build.Options, error) {
+	o := build.Options{
+		Context: context, Dockerfile: f.file, Target: f.target, NoCache: f.noCache, Hosts: f.hosts,
+		BuildArgs: map[string]*string{}, Labels: map[string]string{},
+	}
+	var err error
+	switch f.network {
+	case "default", "host", "none":
+		o.Network = f.network
+	default:
+		return o, fmt.Errorf("--network=%s: want default, host or none", f.network)
+	}
+	for _, t := range f.tags {
+		ref, err := registry.ParseRef(t)
+		if err != nil {
+			return o, fmt.Errorf("--tag: %w", err)
+		}
+		if ref.Digest != "" {
+			return o, fmt.Errorf("--tag: %q has a digest: a name for what is yet to be built cannot", t)
+		}
+		o.Names = append(o.Names, ref)
+	}
+	for _, arg := range f.args {
+		name, value, ok := strings.Cut(arg, "=")
+		if name == "" {
+			return o, fmt.Errorf("--build-arg %q: want NAME=VALUE or NAME", arg)
+		}
+		if ok {
+			o.BuildArgs[name] = &value
+		} else if v, set := os.LookupEnv(name); set {
+			o.BuildArgs[name] = &v
+		} else {
+			o.BuildArgs[name] = nil
+		}
+	}
+	for _, l := range f.labels {
+		name, value, _ := strings.Cut(l, "=")
+		if name == "" {
+			return o, fmt.Errorf("--label %q: want KEY=VALUE", l)
+		}
+		o.Labels[name] = value
+	}
+	if f.platform != "" {
+		if o.Platform, err = parsePlatform(f.platform); err != nil {
+			return o, err
+		}
+	}
+	// As buildx does, so that the environment of a build system reaches the build.
+	if v, set := os.LookupEnv("SOURCE_DATE_EPOCH"); set && o.BuildArgs["SOURCE_DATE_EPOCH"] == nil {
+		o.BuildArgs["SOURCE_DATE_EPOCH"] = &v
+	}
+	return o, f.input(&o, stdin)
+}
+
+// input sorts out what comes from standard input.
+func (f buildFlags) input(o *build.Options, stdin io.Reader) error {
+	if o.Context == "-" && f.file == "-" {
+		return errors.New("both the context and the Dockerfile are said to be on standard input")
+	}
+	if o.Context == "-" || f.file == "-" {
+		data, err := io.ReadAll(io.LimitReader(stdin, maxDockerfile+1))
+		if err != nil {
+			return fmt.Errorf("read standard input: %w", err)
+		}
+		o.Data, o.Dockerfile = data, ""
+		if o.Context == "-" {
+			o.Context = ""
+		}
+	}
+	if o.Context == "" {
+		return nil
+	}
+	info, err := os.Stat(o.Context)
+	if err != nil {
+		return fmt.Errorf("build context: %w", err)
+	}
+	if !info.IsDir() {
+		return fmt.Errorf("build context %s: not a directory", o.Context)
+	}
+	return nil
+}
+
+// maxDockerfile bounds what is read as a Dockerfile from a pipe.
+const maxDockerfile = 16 << 20
+
+func parsePlatform(s string) (image.Platform, error) {
+	parts := strings.Split(s, "/")
+	if len(parts) < 2 || len(parts) > 3 {
+		return image.Platform{}, fmt.Errorf("--platform=%s: want OS/ARCH[/VARIANT], such as linux/amd64", s)
+	}
+	p := image.Platform{OS: parts[0], Architecture: parts[1]}
+	if len(parts) == 3 {
+		p.Variant = parts[2]
+	}
+	return p, nil
+}
+
+// exactArgs is cobra.ExactArgs with a message that says what is wanted.
+func exactArgs(n int, want string) cobra.PositionalArgs {
+	return func(cmd *cobra.Command, args []string) error {
+		if len(args) != n {
+			return &hintError{errors.New(want), "see " + cmd.CommandPath() + " --help"}
+		}
+		return nil
+	}
+}
+
+func minArgs(n int, want string) cobra.PositionalArgs {
+	return func(cmd *cobra.Command, args []string) error {
+		if len(args) < n {
+			return &hintError{errors.New(want), "see " + cmd.CommandPath() + " --help"}
+		}
+		return nil
+	}
+}

@@ -1,0 +1,113 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"strings"
+	"time"
+
+	"nacre/internal/build"
+	"nacre/internal/image"
+	"nacre/internal/layer"
+	"nacre/internal/registry"
+	"nacre/internal/registry/store"
+
+	"github.com/spf13/cobra"
+)
+
+type importFlags struct {
+	changes           []string
+	message, platform string
+}
+
+func importCommand(a *app) *cobra.Command {
+	var f importFlags
+	cmd := &cobra.Command{
+		Use:   "import [OPTIONS] FILE|- [REPOSITORY[:TAG]]",
+		Short: "Make an image of one layer from a tar of a root file system",
+		Example: `  nacre import rootfs.tar debian:12
+  debootstrap --variant=minbase bookworm root && tar -C root -c . | nacre import -c 'CMD ["bash"]' - debian:12`,
+		Args: cobra.MatchAll(minArgs(1, "import needs a tar file, or -"), cobra.MaximumNArgs(2)),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			return runImport(cmd.Context(), a, f, args)
+		},
+	}
+	cmd.Flags().StringArrayVarP(&f.changes, "change", "c", nil, "Dockerfile instruction to apply, such as 'CMD [\"sh\"]'; may be repeated")
+	cmd.Flags().StringVarP(&f.message, "message", "m", "", "comment for the image's history")
+	cmd.Flags().StringVar(&f.platform, "platform", "", "platform of the image (default: this machine's)")
+	return cmd
+}
+
+func runImport(ctx context.Context, a *app, f importFlags, args []string) error {
+	var names []registry.Ref
+	if len(args) == 2 {
+		ref, err := registry.ParseRef(args[1])
+		if err != nil {
+			return err
+		}
+		names = append(names, ref)
+	}
+	platform := image.DefaultPlatform()
+	if f.platform != "" {
+		var err error
+		if platform, err = parsePlatform(f.platform); err != nil {
+			return err
+		}
+	}
+	in, name, err := a.importSource(args[0])
+	if err != nil {
+		return err
+	}
+	defer in.Close()
+	s, err := a.store(ctx)
+	if err != nil {
+		return err
+	}
+	lease, err := s.Lease(ctx)
+	if err != nil {
+		return err
+	}
+	defer lease.Release()
+	info, err := s.MakeLayer(ctx, lease, func(dir string) (layer.Info, error) {
+		return layer.Ingest(ctx, dir, in, layer.IngestOptions{})
+	})
+	if err != nil {
+		return fmt.Errorf("%s: %w", name, err)
+	}
+	cfg, err := build.Imported(ctx, platform, f.changes, f.comment(name), time.Now().UTC())
+	if err != nil {
+		return err
+	}
+	as, err := image.Assemble(cfg, []image.Layer{{DiffID: info.DiffID, Size: info.Size}})
+	if err != nil {
+		return err
+	}
+	img, err := s.PutImage(ctx, lease, store.NewImage{Config: as.Config, Manifest: as.Manifest}, names)
+	if err != nil {
+		return err
+	}
+	fmt.Fprintln(a.stdout, img.ID)
+	return nil
+}
+
+func (f importFlags) comment(name string) string {
+	if f.message != "" {
+		return f.message
+	}
+	return "Imported from " + name
+}
+
+// importSource opens what is imported.
+func (a *app) importSource(arg string) (io.ReadCloser, string, error) {
+	if arg == "-" {
+		return io.NopCloser(a.stdin), "-", nil
+	}
+	if strings.HasPrefix(arg, "http://") || strings.HasPrefix(arg, "https://") {
+		return nil, "", &hintError{errors.New("import reads files and standard input, no URLs"), "curl -L " + arg + " | nacre import -"}
+	}
+	f, err := os.Open(arg)
+	return f, arg, err
+}

@@ -1,0 +1,101 @@
+// Nacre builds, keeps, moves, runs and examines container images. See docs/ for
+// each command; nacre COMMAND --help shows its flags with an example.
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"os/signal"
+	"syscall"
+
+	"nacre/internal/sandbox"
+
+	"github.com/spf13/cobra"
+)
+
+func main() {
+	sandbox.Init() // does not return in a process that is to become a container
+	os.Exit(run(os.Args[1:]))
+}
+
+// run is main with its exit code: 0 done, 1 failed, 125 where `run` itself (not
+// the program in the container) failed, else that program's own.
+func run(args []string) int {
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM, syscall.SIGHUP)
+	defer stop()
+	a := &app{stdin: os.Stdin, stdout: os.Stdout, stderr: os.Stderr}
+	root := newRoot(a)
+	root.SetArgs(args)
+	cmd, err := root.ExecuteContextC(ctx)
+	if cerr := a.close(); err == nil {
+		err = cerr
+	}
+	if err == nil {
+		return 0
+	}
+	code := exitCode(cmd, err)
+	if ctx.Err() != nil && errors.Is(err, context.Canceled) {
+		fmt.Fprintln(a.stderr, "interrupted")
+		return 130
+	}
+	a.report(err)
+	return code
+}
+
+func exitCode(cmd *cobra.Command, err error) int {
+	var e *exitError
+	if errors.As(err, &e) {
+		return e.code
+	}
+	if cmd != nil && cmd.Name() == "run" {
+		return 125
+	}
+	return 1
+}
+
+// exitError ends nacre with a code of its own; err is nil where all has been said.
+type exitError struct {
+	code int
+	err  error
+}
+
+func (e *exitError) Error() string {
+	if e.err == nil {
+		return fmt.Sprintf("exit code %d", e.code)
+	}
+	return e.err.Error()
+}
+
+func (e *exitError) Unwrap() error { return e.err }
+
+func newRoot(a *app) *cobra.Command {
+	root := &cobra.Command{
+		Use:   "nacre",
+		Short: "Container images, whole: build, keep, move, run and examine them",
+		Long: `nacre builds container images from Dockerfiles, keeps them, moves them, runs them
+and tells what is in them. It needs no daemon, and takes the commands and flags
+that docker's users know.`,
+		Example: `  nacre build -t web:1 .
+  nacre images
+  nacre run --rm web:1`,
+		SilenceErrors: true,
+		SilenceUsage:  true,
+	}
+	f := root.PersistentFlags()
+	f.StringVar(&a.root, "root", "", "folder of the store (default: NACRE_ROOT, else /var/lib/nacre as root and ~/.local/share/nacre otherwise)")
+	f.StringVar(&a.logLevel, "log-level", "info", "what to say besides results: error, warn, info or debug")
+	root.SetOut(a.stdout)
+	root.SetErr(a.stderr)
+	root.CompletionOptions.HiddenDefaultCmd = false
+	root.AddCommand(
+		buildCommand(a), imagesCommand(a), imageCommand(a), historyCommand(a), inspectCommand(a),
+		tagCommand(a), rmiCommand(a), saveCommand(a), loadCommand(a), importCommand(a), runCommand(a),
+		systemCommand(a), versionCommand(a),
+	)
+	root.SetFlagErrorFunc(func(cmd *cobra.Command, err error) error {
+		return &hintError{err, "see " + cmd.CommandPath() + " --help"}
+	})
+	return root
+}

@@ -1,0 +1,99 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+
+	"nacre/internal/image"
+	"nacre/internal/sandbox"
+
+	"github.com/spf13/cobra"
+	"golang.org/x/term"
+)
+
+type runFlags struct {
+	remove, interactive, tty             bool
+	env, volumes                         []string
+	workdir, user, name, network, pull   string
+	entrypoint, platform, hostname, init string
+	hosts                                []string
+	entrypointSet                        bool
+}
+
+func runCommand(a *app) *cobra.Command {
+	var f runFlags
+	cmd := &cobra.Command{
+		Use:   "run [OPTIONS] IMAGE [COMMAND] [ARG...]",
+		Short: "Run a program in a container made from an image",
+		Long: `Run a program in a new container and wait for it. What it writes to its root is gone
+when it ends. The exit code is the program's; 125 means that nacre failed, 126 that
+the program could not be executed, 127 that it was not found.`,
+		Example: `  nacre run --rm -it debian:12 bash
+  nacre run --rm -v "$PWD:/src" -w /src -e CI=1 golang:1 go test ./...`,
+		Args:              minArgs(1, "run needs an image"),
+		ValidArgsFunction: a.completeImages,
+		RunE: func(cmd *cobra.Command, args []string) error {
+			f.entrypointSet = cmd.Flags().Changed("entrypoint")
+			return runContainer(cmd.Context(), a, f, args[0], args[1:])
+		},
+	}
+	fl := cmd.Flags()
+	fl.SetInterspersed(false)
+	fl.BoolVar(&f.remove, "rm", false, "remove the container when it ends (it always is, for now)")
+	fl.BoolVarP(&f.interactive, "interactive", "i", false, "pass standard input on")
+	fl.BoolVarP(&f.tty, "tty", "t", false, "give the program a terminal")
+	fl.StringArrayVarP(&f.env, "env", "e", nil, "NAME=VALUE; NAME alone takes the value from the environment")
+	fl.StringArrayVarP(&f.volumes, "volume", "v", nil, "HOST:CONTAINER[:ro], a directory or file to be seen inside")
+	fl.StringVarP(&f.workdir, "workdir", "w", "", "working directory")
+	fl.StringVarP(&f.user, "user", "u", "", "USER[:GROUP], names or numbers")
+	fl.StringVar(&f.entrypoint, "entrypoint", "", "program to run in place of the image's ENTRYPOINT")
+	fl.StringVar(&f.name, "name", "", "name of the container, its host name too")
+	fl.StringVar(&f.hostname, "hostname", "", "host name (default: the name, or the container's ID)")
+	fl.StringVar(&f.network, "network", "host", "host or none")
+	fl.StringArrayVar(&f.hosts, "add-host", nil, "NAME:IP line for /etc/hosts")
+	fl.StringVar(&f.platform, "platform", "", "which image of an index (default: this machine's)")
+	return cmd
+}
+
+func runContainer(ctx context.Context, a *app, f runFlags, name string, args []string) error {
+	if f.network != "host" && f.network != "none" {
+		return fmt.Errorf("--network=%s: want host or none", f.network)
+	}
+	if f.tty && f.interactive && !term.IsTerminal(int(a.stdin.Fd())) {
+		return &hintError{errors.New("the input device is not a TTY"), "leave out -t to read from a pipe or file"}
+	}
+	img, err := a.image(ctx, name)
+	if err != nil {
+		return err
+	}
+	var p *image.Platform
+	if f.platform != "" {
+		parsed, err := parsePlatform(f.platform)
+		if err != nil {
+			return err
+		}
+		p = &parsed
+	}
+	_, cfg, err := a.manifest(ctx, img, p)
+	if err != nil {
+		return err
+	}
+	c, err := newContainer(ctx, a.opened, cfg, f, args)
+	if err != nil {
+		return err
+	}
+	defer c.close()
+	status, err := c.run(ctx, a, f)
+	var start *sandbox.StartError
+	if errors.As(err, &start) {
+		return &exitError{code: start.Code, err: err}
+	}
+	if err != nil {
+		return err
+	}
+	if status.Code != 0 {
+		return &exitError{code: status.Code}
+	}
+	return nil
+}

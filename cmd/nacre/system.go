@@ -1,0 +1,216 @@
+package main
+
+import (
+	"bufio"
+	"errors"
+	"fmt"
+	"strconv"
+	"strings"
+	"time"
+
+	"nacre/internal/event"
+	"nacre/internal/registry/store"
+
+	"github.com/spf13/cobra"
+	"golang.org/x/term"
+)
+
+func systemCommand(a *app) *cobra.Command {
+	cmd := &cobra.Command{
+		Use:     "system",
+		Short:   "Look after the store: disk usage, integrity, cleaning up",
+		Example: "  nacre system df\n  nacre system check --repair",
+		Args:    cobra.NoArgs,
+	}
+	cmd.AddCommand(dfCommand(a), checkCommand(a), pruneCommand(a))
+	return cmd
+}
+
+func dfCommand(a *app) *cobra.Command {
+	var verbose bool
+	var format string
+	cmd := &cobra.Command{
+		Use:     "df",
+		Short:   "Show what uses the disk",
+		Example: "  nacre system df\n  nacre system df --format json",
+		Args:    cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, args []string) error {
+			s, err := a.store(cmd.Context())
+			if err != nil {
+				return err
+			}
+			u, err := s.Usage(cmd.Context(), verbose)
+			if err != nil {
+				return err
+			}
+			return printUsage(a, u, format, verbose)
+		},
+	}
+	cmd.Flags().BoolVarP(&verbose, "verbose", "v", false, "show each image")
+	cmd.Flags().StringVar(&format, "format", "", `"table", "json" or a Go template`)
+	return cmd
+}
+
+func checkCommand(a *app) *cobra.Command {
+	var repair bool
+	cmd := &cobra.Command{
+		Use:   "check",
+		Short: "Prove that the store is whole: hash everything, compare everything",
+		Long: `Hash every blob and layer, compare every index with its layer and every record with its
+files. Without --repair nothing is changed, and problems make the exit code 1. With --repair
+what is wrong is dropped or made anew, and never what is right.`,
+		Example: "  nacre system check\n  nacre system check --repair",
+		Args:    cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, args []string) error {
+			s, err := a.store(cmd.Context())
+			if err != nil {
+				return err
+			}
+			r, err := s.Check(cmd.Context(), repair, event.Discard)
+			if err != nil {
+				return err
+			}
+			return printCheck(a, r, repair)
+		},
+	}
+	cmd.Flags().BoolVar(&repair, "repair", false, "drop or rebuild what is wrong")
+	return cmd
+}
+
+type pruneFlags struct {
+	all, force bool
+	filters    []string
+}
+
+func pruneCommand(a *app) *cobra.Command {
+	var f pruneFlags
+	cmd := &cobra.Command{
+		Use:     "prune [OPTIONS]",
+		Short:   "Remove dangling images and the build cache",
+		Example: "  nacre system prune -f\n  nacre system prune -a --filter until=24h",
+		Args:    cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, args []string) error {
+			what := "all dangling images and the build cache"
+			if f.all {
+				what = "all images and the build cache"
+			}
+			return runPrune(cmd, a, f, what, true)
+		},
+	}
+	f.register(cmd)
+	return cmd
+}
+
+func imagePruneCommand(a *app) *cobra.Command {
+	var f pruneFlags
+	cmd := &cobra.Command{
+		Use:     "prune [OPTIONS]",
+		Short:   "Remove dangling images",
+		Example: "  nacre image prune -f\n  nacre image prune -a --filter label!=keep",
+		Args:    cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, args []string) error {
+			what := "all dangling images"
+			if f.all {
+				what = "all images that no container uses"
+			}
+			return runPrune(cmd, a, f, what, false)
+		},
+	}
+	f.register(cmd)
+	return cmd
+}
+
+func (f *pruneFlags) register(cmd *cobra.Command) {
+	fl := cmd.Flags()
+	fl.BoolVarP(&f.all, "all", "a", false, "also images that have a name")
+	fl.BoolVarP(&f.force, "force", "f", false, "do not ask")
+	fl.StringArrayVar(&f.filters, "filter", nil, "until=TIME, label=KEY[=VALUE] or label!=KEY[=VALUE]")
+}
+
+func runPrune(cmd *cobra.Command, a *app, f pruneFlags, what string, cache bool) error {
+	o := store.PruneOptions{Images: store.PruneDangling, Cache: cache}
+	if f.all {
+		o.Images = store.PruneAll
+	}
+	if err := f.apply(&o); err != nil {
+		return err
+	}
+	if !f.force {
+		if ok, err := a.confirm("This will remove " + what + "."); err != nil || !ok {
+			return err
+		}
+	}
+	s, err := a.store(cmd.Context())
+	if err != nil {
+		return err
+	}
+	r, err := s.Prune(cmd.Context(), o)
+	if err != nil {
+		return err
+	}
+	printPruned(a, r)
+	return nil
+}
+
+func (f *pruneFlags) apply(o *store.PruneOptions) error {
+	for _, filter := range f.filters {
+		key, value, ok := strings.Cut(filter, "=")
+		if !ok {
+			return fmt.Errorf("--filter %q: want KEY=VALUE", filter)
+		}
+		switch key {
+		case "until":
+			t, err := parseUntil(value, time.Now())
+			if err != nil {
+				return err
+			}
+			o.Until = t
+		case "label":
+			o.Labels = append(o.Labels, labelFilter(value, false))
+		case "label!":
+			o.Labels = append(o.Labels, labelFilter(value, true))
+		default:
+			return fmt.Errorf("--filter %s: unknown; want until, label or label!", key)
+		}
+	}
+	return nil
+}
+
+func labelFilter(s string, not bool) store.LabelFilter {
+	key, value, _ := strings.Cut(s, "=")
+	return store.LabelFilter{Key: key, Value: value, Not: not}
+}
+
+// confirm asks for y or N as docker does. Without a terminal to ask on, the answer is needed as -f.
+func (a *app) confirm(text string) (bool, error) {
+	if !term.IsTerminal(int(a.stdin.Fd())) {
+		return false, &hintError{errors.New("there is no terminal to ask on"), "say -f to go ahead without being asked"}
+	}
+	fmt.Fprintf(a.stdout, "%s\nAre you sure you want to continue? [y/N] ", text)
+	line, err := bufio.NewReader(a.stdin).ReadString('\n')
+	if err != nil {
+		return false, err
+	}
+	line = strings.ToLower(strings.TrimSpace(line))
+	return line == "y" || line == "yes", nil
+}
+
+// printPruned lists what prune removed, in docker's words.
+func printPruned(a *app, r store.PruneReport) {
+	if len(r.Untagged)+len(r.Images) > 0 {
+		fmt.Fprintln(a.stdout, "Deleted Images:")
+	}
+	for _, n := range r.Untagged {
+		fmt.Fprintln(a.stdout, "untagged:", n.Familiar())
+	}
+	for _, d := range r.Images {
+		fmt.Fprintln(a.stdout, "deleted:", d)
+	}
+	if r.Cache > 0 {
+		fmt.Fprintf(a.stdout, "Deleted build cache: %d records\n", r.Cache)
+	}
+	if len(r.Untagged)+len(r.Images)+r.Cache > 0 {
+		fmt.Fprintln(a.stdout)
+	}
+	fmt.Fprintln(a.stdout, "Total reclaimed space:", humanSize(r.Bytes))
+}

@@ -1,0 +1,68 @@
+package main
+
+import (
+	"fmt"
+	"strconv"
+	"time"
+
+	"nacre/internal/registry/store"
+)
+
+// usageRow is a line of system df, as docker's templates know it.
+type usageRow struct{ Type, TotalCount, Active, Size, Reclaimable string }
+
+func newUsageRow(kind string, t store.UsageTotal) usageRow {
+	r := usageRow{
+		Type: kind, TotalCount: strconv.Itoa(t.Total), Active: strconv.Itoa(t.Active),
+		Size: humanSize(t.Size), Reclaimable: humanSize(t.Reclaimable),
+	}
+	if t.Size > 0 {
+		r.Reclaimable += fmt.Sprintf(" (%d%%)", t.Reclaimable*100/t.Size)
+	}
+	return r
+}
+
+func printUsage(a *app, u store.Usage, format string, verbose bool) error {
+	if verbose {
+		return printUsageVerbose(a, u)
+	}
+	return render(a.stdout, format, []column{
+		{"TYPE", "Type"}, {"TOTAL", "TotalCount"}, {"ACTIVE", "Active"}, {"SIZE", "Size"}, {"RECLAIMABLE", "Reclaimable"},
+	}, []usageRow{
+		newUsageRow("Images", u.Images), newUsageRow("Build Cache", u.Cache), newUsageRow("Contexts", u.Contexts),
+		newUsageRow("Temporary", u.Temp), newUsageRow("Unused", u.Unused),
+	})
+}
+
+type imageUsageRow struct {
+	Repository, Tag, ID, CreatedSince, Size, SharedSize, UniqueSize string
+}
+
+type cacheUsageRow struct{ ID, CreatedSince, LastUsedSince, Size, Shared string }
+
+func printUsageVerbose(a *app, u store.Usage) error {
+	now := time.Now()
+	var images []imageUsageRow
+	for _, i := range u.ImageList {
+		for _, r := range imageRows([]store.Image{i.Image}, false, now) {
+			images = append(images, imageUsageRow{r.Repository, r.Tag, r.ID, r.CreatedSince, r.Size, humanSize(i.Shared), humanSize(i.Unique)})
+		}
+	}
+	fmt.Fprint(a.stdout, "Images space usage:\n\n")
+	if err := render(a.stdout, "", []column{
+		{"REPOSITORY", "Repository"}, {"TAG", "Tag"}, {"IMAGE ID", "ID"}, {"CREATED", "CreatedSince"},
+		{"SIZE", "Size"}, {"SHARED SIZE", "SharedSize"}, {"UNIQUE SIZE", "UniqueSize"},
+	}, images); err != nil {
+		return err
+	}
+	var records []cacheUsageRow
+	for _, c := range u.CacheList {
+		records = append(records, cacheUsageRow{
+			shortID(c.Layer), since(c.Created, now), since(c.Used, now), humanSize(c.Size), strconv.FormatBool(c.Shared),
+		})
+	}
+	fmt.Fprintf(a.stdout, "\nBuild cache usage: %s\n\n", humanSize(u.Cache.Size))
+	return render(a.stdout, "", []column{
+		{"LAYER", "ID"}, {"CREATED", "CreatedSince"}, {"LAST USED", "LastUsedSince"}, {"SIZE", "Size"}, {"SHARED", "Shared"},
+	}, records)
+}

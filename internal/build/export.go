@@ -1,0 +1,65 @@
+package build
+
+import (
+	"context"
+	"time"
+
+	"nacre/internal/event"
+	"nacre/internal/graph"
+	"nacre/internal/image"
+	"nacre/internal/registry/store"
+)
+
+// export puts the image together and names it.
+func (s *solver) export(ctx context.Context, t *graph.Result, last *root) (Result, error) {
+	done := s.begin(event.Step{ID: stepExport, Name: "exporting to image"})
+	r, err := s.assemble(ctx, t, last)
+	return r, done(event.Done{Note: r.Config.String()}, err)
+}
+
+func (s *solver) assemble(ctx context.Context, t *graph.Result, last *root) (Result, error) {
+	cfg := t.Config
+	cfg.History, cfg.Created = s.history(t)
+	layers := make([]image.Layer, len(last.layers))
+	for i, d := range last.layers {
+		info, err := s.Store.LayerInfo(ctx, d)
+		if err != nil {
+			return Result{}, err
+		}
+		layers[i] = image.Layer{DiffID: d, Size: info.Size}
+	}
+	a, err := image.Assemble(cfg, layers)
+	if err != nil {
+		return Result{}, err
+	}
+	img, err := s.Store.PutImage(ctx, s.lease, store.NewImage{Config: a.Config, Manifest: a.Manifest}, s.o.Names)
+	if err != nil {
+		return Result{}, err
+	}
+	return Result{Image: img, Config: a.ConfigDesc.Digest, Manifest: a.ManifestDesc, Names: s.o.Names}, nil
+}
+
+// history gives each entry the time its step ran; entries without a layer take
+// that of the entry before. So a fully cached build repeats the image to the byte.
+func (s *solver) history(t *graph.Result) ([]image.History, *time.Time) {
+	h := append([]image.History(nil), t.BaseHistory...)
+	last := t.Config.Created
+	if n := len(h); last == nil && n > 0 {
+		last = h[n-1].Created
+	}
+	if s.epoch != nil {
+		last = s.epoch
+	}
+	for _, e := range t.History {
+		if e.Step != nil {
+			if f := s.solved[e.Step]; f != nil && f.root != nil && !f.root.out.Created.IsZero() {
+				created := f.root.out.Created
+				last = &created
+			}
+		}
+		h = append(h, image.History{
+			Created: last, CreatedBy: e.CreatedBy, Comment: e.Comment, EmptyLayer: e.Step == nil,
+		})
+	}
+	return h, last
+}

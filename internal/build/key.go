@@ -1,0 +1,139 @@
+package build
+
+import (
+	"context"
+	"fmt"
+	"strconv"
+
+	"nacre/internal/cache"
+	"nacre/internal/copier"
+	"nacre/internal/event"
+	"nacre/internal/graph"
+
+	"github.com/opencontainers/go-digest"
+)
+
+// work is one step being solved.
+type work struct {
+	*solver
+	step *graph.Step
+	in   []*root
+	def  cache.Record
+	done func(event.Done, error) error
+	plan *copier.Plan // of COPY and WORKDIR, made for the content key and used to execute
+	temp []func()     // what to undo when the step ends
+}
+
+func (w *work) close() {
+	for _, f := range w.temp {
+		f()
+	}
+}
+
+// parent is the root this step works on; nil is empty.
+func (w *work) parent() *root {
+	if w.step.Parent == nil {
+		return nil
+	}
+	return w.in[0]
+}
+
+// from is the root a COPY --from reads.
+func (w *work) from() *root { return w.in[len(w.in)-1] }
+
+func (w *work) slot() string {
+	return w.base + "\x00" + w.step.Stage + "\x00" + strconv.Itoa(w.ordinal[w.step])
+}
+
+// independent tells that a step does not look at its parent: COPY --link.
+func (w *work) independent() bool {
+	c, ok := w.step.Op.(*graph.Copy)
+	return ok && c.Link
+}
+
+// definition is the first key: the step as written and the keys of its inputs. Of inputs
+// only the context is read, by what its stat cache says of it.
+func (w *work) definition(ctx context.Context) (cache.Record, error) {
+	h := w.hash("definition/1")
+	if p := w.parent(); p != nil && !w.independent() {
+		h.Add("parent", p.key.String())
+	}
+	c, ok := w.step.Op.(*graph.Copy)
+	switch {
+	case ok && c.From != nil:
+		h.Add("from", w.from().key.String())
+	case ok && len(c.Sources) > 0:
+		if err := w.addContext(ctx, h, c); err != nil {
+			return cache.Record{}, err
+		}
+	}
+	return h.Sum(), nil
+}
+
+// content is the second key: the step as written and what its inputs came out
+// as. It needs the inputs themselves, if only their metadata.
+func (w *work) content(ctx context.Context) (cache.Record, error) {
+	h := w.hash("content/1")
+	switch op := w.step.Op.(type) {
+	case *graph.Run:
+		if p := w.parent(); p != nil {
+			for _, d := range p.layers {
+				info, err := w.Store.LayerInfo(ctx, d)
+				if err != nil {
+					return cache.Record{}, err
+				}
+				h.Add("layer", info.Content.String())
+			}
+		}
+	case *graph.Copy:
+		return w.planned(ctx, h, w.planCopy(ctx, op))
+	case *graph.Workdir:
+		return w.planned(ctx, h, w.planWorkdir(ctx, op))
+	}
+	return h.Sum(), nil
+}
+
+// planned is the content key of a step whose files are known before it is
+// executed: those files, and nothing else, are what it depends on.
+func (w *work) planned(ctx context.Context, h *cache.Hash, err error) (cache.Record, error) {
+	if err != nil {
+		return cache.Record{}, err
+	}
+	sum, err := w.plan.Sum(ctx)
+	if err != nil {
+		return cache.Record{}, err
+	}
+	h.Add("files", sum.String())
+	return h.Sum(), nil
+}
+
+func (w *work) hash(kind string) *cache.Hash {
+	h := cache.NewHash(kind, w.slot())
+	for _, f := range w.step.Fields() {
+		h.Add(f.Name, f.Value)
+	}
+	if w.epoch != nil {
+		h.Add("SOURCE_DATE_EPOCH", fmt.Sprint(w.epoch.Unix()))
+	}
+	return h
+}
+
+// baseRoot is the root of an image in the store: its layers, nothing to do.
+func (s *solver) baseRoot(st *graph.Step, b *graph.Base) (*root, error) {
+	done := s.begin(eventStep(st))
+	h := cache.NewHash("base/1", "")
+	for _, d := range b.DiffIDs {
+		h.Add("layer", d.String())
+	}
+	r := &root{key: h.Sum().Key, layers: b.DiffIDs}
+	var err error
+	for _, d := range b.DiffIDs {
+		if err = s.lease.Layer(context.Background(), d); err != nil {
+			err = positioned(st, fmt.Errorf("base image %s: %w", b.Name, err))
+			break
+		}
+	}
+	return r, done(event.Done{Cached: true}, err)
+}
+
+func short(d digest.Digest) string { return d.Encoded()[:12] }

@@ -1,0 +1,103 @@
+package build
+
+import (
+	"bytes"
+	"sync"
+	"time"
+
+	"nacre/internal/event"
+	"nacre/internal/graph"
+)
+
+// IDs of the steps that are not in the graph; the graph's follow.
+const (
+	stepDockerfile = iota + 1
+	stepContext
+	stepExport
+	stepGraph
+)
+
+// begin announces a step and returns what announces its end; that returns the
+// error it is given, so that it can be wrapped around a return.
+func (b Builder) begin(s event.Step) func(event.Done, error) error {
+	b.Sink(event.Started{Step: s, Time: b.Clock()})
+	return func(d event.Done, err error) error {
+		d.ID, d.Time, d.Err = s.ID, b.Clock(), err
+		b.Sink(d)
+		return err
+	}
+}
+
+func eventStep(s *graph.Step) event.Step {
+	e := event.Step{ID: stepGraph + s.ID, Name: s.Name, Pos: s.Pos, Stage: s.Stage}
+	for _, in := range s.Inputs() {
+		e.Inputs = append(e.Inputs, stepGraph+in.ID)
+	}
+	return e
+}
+
+// logger turns one stream of a process into log events. Whole lines are sent at once;
+// what has no line end yet is held until more comes, unless it grows long.
+type logger struct {
+	sink   event.Sink
+	clock  func() time.Time
+	id     int
+	stream int
+
+	mu   sync.Mutex
+	held []byte
+	tail *tail
+}
+
+// maxHeld bounds a line that does not end (a progress bar drawn with \r).
+const maxHeld = 16 << 10
+
+func (l *logger) Write(p []byte) (int, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.tail.write(p)
+	l.held = append(l.held, p...)
+	end := bytes.LastIndexByte(l.held, '\n') + 1
+	if end == 0 && len(l.held) > maxHeld {
+		end = len(l.held)
+	}
+	l.send(end)
+	return len(p), nil
+}
+
+func (l *logger) flush() {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.send(len(l.held))
+}
+
+func (l *logger) send(n int) {
+	if n == 0 {
+		return
+	}
+	l.sink(event.Log{ID: l.id, Time: l.clock(), Stream: l.stream, Data: bytes.Clone(l.held[:n])})
+	l.held = l.held[:copy(l.held, l.held[n:])]
+}
+
+// tail keeps the end of what a process printed, for its error.
+type tail struct {
+	mu   sync.Mutex
+	data []byte
+}
+
+const maxTail = 8 << 10
+
+func (t *tail) write(p []byte) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.data = append(t.data, p...)
+	if extra := len(t.data) - maxTail; extra > 0 {
+		t.data = append(t.data[:0], t.data[extra:]...)
+	}
+}
+
+func (t *tail) String() string {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return string(t.data)
+}

@@ -1,0 +1,163 @@
+package build
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+
+	"nacre/internal/cache"
+	"nacre/internal/event"
+	"nacre/internal/graph"
+	"nacre/internal/network"
+	"nacre/internal/rootfs"
+	"nacre/internal/sandbox"
+
+	"github.com/opencontainers/go-digest"
+	specs "github.com/opencontainers/runtime-spec/specs-go"
+)
+
+// ExitError is a RUN step whose program failed.
+type ExitError struct {
+	Args []string
+	Code int
+	Tail string // the end of what it printed
+}
+
+func (e *ExitError) Error() string {
+	return fmt.Sprintf("process %q did not complete successfully: exit code: %d", strings.Join(e.Args, " "), e.Code)
+}
+
+// run executes a RUN step: the root below it mounted with a writable side, the
+// program in a sandbox on it, the writable side made into a layer.
+func (w *work) run(ctx context.Context, op *graph.Run) (cache.Output, error) {
+	select {
+	case w.slots <- struct{}{}:
+		defer func() { <-w.slots }()
+	case <-ctx.Done():
+		return cache.Output{}, ctx.Err()
+	}
+	lower, err := w.lower(ctx)
+	if err != nil {
+		return cache.Output{}, err
+	}
+	if lower == nil {
+		lower = rootfs.NewFS()
+	}
+	mount, err := w.mount(ctx)
+	if err != nil {
+		return cache.Output{}, err
+	}
+	status, err := w.sandbox(ctx, op, lower, mount)
+	if err != nil {
+		return cache.Output{}, err
+	}
+	changes := rootfs.Changes(ctx, mount, lower, rootfs.ChangesOptions{
+		Skip: status.Created,
+		Note: func(text string) { w.Sink(event.Warning{Pos: w.step.Pos, Text: text}) },
+	})
+	return w.layer(ctx, changes)
+}
+
+// mount puts together the writable root of a step in a folder of its own.
+func (w *work) mount(ctx context.Context) (rootfs.Mount, error) {
+	scratch, remove, err := w.Store.TempDir("run")
+	if err != nil {
+		return rootfs.Mount{}, err
+	}
+	w.temp = append(w.temp, remove)
+	form, err := rootfs.Probe(w.Store.Root())
+	if err != nil {
+		return rootfs.Mount{}, err
+	}
+	var layers []digest.Digest
+	if p := w.parent(); p != nil {
+		layers = p.layers
+	}
+	return rootfs.Prepare(ctx, w.Store, form, layers, scratch, false)
+}
+
+// sandbox runs the program. Its exit code other than 0 is an *ExitError.
+func (w *work) sandbox(ctx context.Context, op *graph.Run, lower *rootfs.FS, mount rootfs.Mount) (sandbox.Status, error) {
+	config, err := w.sandboxConfig(op, lower, mount)
+	if err != nil {
+		return sandbox.Status{}, err
+	}
+	end := &tail{}
+	stdout := &logger{sink: w.Sink, clock: w.Clock, id: stepGraph + w.step.ID, stream: 1, tail: end}
+	stderr := &logger{sink: w.Sink, clock: w.Clock, id: stepGraph + w.step.ID, stream: 2, tail: end}
+	config.Stdout, config.Stderr = stdout, stderr
+	status, err := sandbox.Run(ctx, config)
+	stdout.flush()
+	stderr.flush()
+	if ctx.Err() != nil {
+		return status, ctx.Err()
+	}
+	var start *sandbox.StartError
+	if errors.As(err, &start) && start.Code != sandbox.CodeSandbox {
+		return status, &ExitError{Args: op.Args, Code: start.Code, Tail: start.Error()}
+	}
+	if err != nil {
+		return status, err
+	}
+	for _, text := range status.Warnings {
+		w.Sink(event.Warning{Pos: w.step.Pos, Text: text})
+	}
+	if status.Code != 0 {
+		return status, &ExitError{Args: op.Args, Code: status.Code, Tail: end.String()}
+	}
+	return status, nil
+}
+
+func (w *work) sandboxConfig(op *graph.Run, lower *rootfs.FS, mount rootfs.Mount) (sandbox.Config, error) {
+	user, err := rootfs.LookupUser(lower, op.User)
+	if err != nil {
+		return sandbox.Config{}, err
+	}
+	spec := sandbox.DefaultSpec(sandbox.SpecOptions{
+		Args: op.Args, Env: runEnv(op, user), Cwd: op.Dir, User: specUser(user),
+		Hostname:    "buildkitsandbox", // what scripts have seen there for years
+		HostNetwork: op.Network != "none",
+	})
+	files, err := w.runFiles(op)
+	return sandbox.Config{Spec: spec, Root: mount, Files: files}, err
+}
+
+// runEnv is the step's environment; HOME comes from the user, as docker has it.
+func runEnv(op *graph.Run, user rootfs.User) []string {
+	env := append(append([]string(nil), op.Env...), op.Proxy...)
+	for _, e := range env {
+		if strings.HasPrefix(e, "HOME=") {
+			return env
+		}
+	}
+	home := user.Home
+	if home == "" {
+		home = "/"
+	}
+	return append(env, "HOME="+home)
+}
+
+func specUser(u rootfs.User) specs.User {
+	s := specs.User{UID: uint32(u.UID), GID: uint32(u.GID)}
+	for _, g := range u.Groups {
+		s.AdditionalGids = append(s.AdditionalGids, uint32(g))
+	}
+	return s
+}
+
+// runFiles are the files that are there while the step runs and no longer after.
+func (w *work) runFiles(op *graph.Run) ([]sandbox.File, error) {
+	hosts, err := network.Hosts("buildkitsandbox", w.o.Hosts)
+	if err != nil {
+		return nil, err
+	}
+	files := []sandbox.File{
+		{Path: "/etc/hosts", Data: hosts, Writable: true},
+		{Path: "/etc/resolv.conf", Data: network.ResolvConf(), Writable: true},
+	}
+	for _, f := range op.Files {
+		files = append(files, sandbox.File{Path: f.Path, Data: f.Data, Mode: 0o755})
+	}
+	return files, nil
+}

@@ -1,0 +1,232 @@
+package build
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync"
+	"time"
+
+	"nacre/internal/cache"
+	"nacre/internal/event"
+	"nacre/internal/graph"
+	"nacre/internal/registry/store"
+
+	"github.com/opencontainers/go-digest"
+	"golang.org/x/sync/errgroup"
+)
+
+// root is what a step leaves: the chain of layers that make its root.
+type root struct {
+	key    cache.Key       // by definition
+	layers []digest.Digest // diffIDs, bottom first
+	out    cache.Output    // of the step itself; zero for a base
+}
+
+// solver walks one graph. Each step is solved once, its inputs side by side; a step whose
+// key is known is not executed. A step has two keys (docs/architecture.md, "Keys"):
+// by definition, from its inputs' keys, and by content, from what its inputs came out as.
+type solver struct {
+	Builder
+	o      Options
+	epoch  *time.Time // SOURCE_DATE_EPOCH
+	lease  *store.Lease
+	slots  chan struct{}
+	base   string // of cache slots: what is built, so that misses compare with earlier builds of it
+	source *contextSource
+
+	mu      sync.Mutex
+	solved  map[*graph.Step]*future
+	running map[cache.Key]*future // steps that are alike execute once
+	ordinal map[*graph.Step]int   // place within its stage
+}
+
+type future struct {
+	done chan struct{}
+	root *root
+	err  error
+}
+
+func newSolver(b Builder, o Options, g *graph.Graph, lease *store.Lease) *solver {
+	s := &solver{
+		Builder: b, o: o, epoch: g.Epoch, lease: lease,
+		slots:   make(chan struct{}, b.Slots),
+		base:    o.Context + "\x00" + o.Dockerfile,
+		source:  newContextSource(b, o),
+		solved:  map[*graph.Step]*future{},
+		running: map[cache.Key]*future{},
+		ordinal: map[*graph.Step]int{},
+	}
+	count := map[string]int{}
+	for _, st := range g.Steps {
+		count[st.Stage]++
+		s.ordinal[st] = count[st.Stage]
+	}
+	return s
+}
+
+func (s *solver) announce(g *graph.Graph) {
+	plan := event.Plan{}
+	for _, st := range g.Steps {
+		plan.Steps = append(plan.Steps, eventStep(st))
+	}
+	s.Sink(plan)
+}
+
+// solveTarget solves what the target needs; the first failure stops the rest.
+func (s *solver) solveTarget(ctx context.Context, t *graph.Result) (*root, error) {
+	if t.Last == nil {
+		return &root{}, nil
+	}
+	ctx, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
+	return s.solve(ctx, cancel, t.Last)
+}
+
+func (s *solver) solve(ctx context.Context, fail context.CancelCauseFunc, st *graph.Step) (*root, error) {
+	s.mu.Lock()
+	f, begun := s.solved[st]
+	if !begun {
+		f = &future{done: make(chan struct{})}
+		s.solved[st] = f
+	}
+	s.mu.Unlock()
+	if begun {
+		<-f.done
+		return f.root, f.err
+	}
+	defer close(f.done)
+	inputs, err := s.inputs(ctx, fail, st)
+	if err == nil {
+		f.root, err = s.step(ctx, st, inputs)
+	}
+	if err != nil {
+		fail(err)
+	}
+	f.err = err
+	return f.root, f.err
+}
+
+// inputs solves st's inputs in parallel, in the order of st.Inputs.
+func (s *solver) inputs(ctx context.Context, fail context.CancelCauseFunc, st *graph.Step) ([]*root, error) {
+	steps := st.Inputs()
+	roots := make([]*root, len(steps))
+	var g errgroup.Group
+	for i, in := range steps {
+		g.Go(func() (err error) {
+			roots[i], err = s.solve(ctx, fail, in)
+			return err
+		})
+	}
+	return roots, g.Wait()
+}
+
+// step finds one step's output in the cache, by definition and then by content, or executes it.
+func (s *solver) step(ctx context.Context, st *graph.Step, in []*root) (*root, error) {
+	if b, ok := st.Op.(*graph.Base); ok {
+		return s.baseRoot(st, b)
+	}
+	w := &work{solver: s, step: st, in: in, done: s.begin(eventStep(st))}
+	defer w.close()
+	out, d, err := w.resolve(ctx)
+	d.Size = out.Size
+	if err := w.done(d, err); err != nil {
+		if cause := context.Cause(ctx); cause != nil && errors.Is(err, context.Canceled) {
+			return nil, cause // another step failed first
+		}
+		return nil, positioned(st, err)
+	}
+	r := &root{key: w.def.Key, out: out}
+	if p := w.parent(); p != nil {
+		r.layers = append(r.layers, p.layers...)
+	}
+	r.layers = append(r.layers, out.DiffID)
+	return r, nil
+}
+
+// resolve is the heart: two look-ups, then the work itself.
+func (w *work) resolve(ctx context.Context) (out cache.Output, d event.Done, err error) {
+	if w.def, err = w.definition(ctx); err != nil {
+		return out, d, err
+	}
+	if out, ok, err := w.lookup(ctx, w.def); ok || err != nil {
+		return out, event.Done{Cached: true}, err
+	}
+	d.Why = w.why(ctx)
+	content, err := w.content(ctx)
+	if err != nil {
+		return out, d, err
+	}
+	if out, ok, err := w.lookup(ctx, content); ok || err != nil {
+		return out, event.Done{Cached: true, Note: "same content"}, errors.Join(err, w.Cache.Put(ctx, w.def, out))
+	}
+	out, err = w.once(ctx, content.Key)
+	if err != nil {
+		return out, d, err
+	}
+	return out, d, errors.Join(w.Cache.Put(ctx, w.def, out), w.Cache.Put(ctx, content, out))
+}
+
+// once executes a step unless one with the same content key is executing already.
+func (w *work) once(ctx context.Context, key cache.Key) (cache.Output, error) {
+	s := w.solver
+	s.mu.Lock()
+	f, begun := s.running[key]
+	if !begun {
+		f = &future{done: make(chan struct{})}
+		s.running[key] = f
+	}
+	s.mu.Unlock()
+	if begun {
+		<-f.done
+	} else {
+		out, err := w.execute(ctx)
+		f.root, f.err = &root{out: out}, err
+		close(f.done)
+	}
+	if f.err != nil {
+		return cache.Output{}, f.err
+	}
+	return f.root.out, nil
+}
+
+func (w *work) lookup(ctx context.Context, rec cache.Record) (cache.Output, bool, error) {
+	if w.o.NoCache {
+		return cache.Output{}, false, nil
+	}
+	out, ok, err := w.Cache.Get(ctx, rec.Key)
+	if err != nil || !ok {
+		return out, false, err
+	}
+	return out, true, w.lease.Layer(ctx, out.DiffID)
+}
+
+func (w *work) why(ctx context.Context) string {
+	if w.o.NoCache {
+		return "--no-cache"
+	}
+	before, ok, err := w.Cache.Nearest(ctx, w.def.Slot)
+	if err != nil || !ok {
+		return ""
+	}
+	return cache.Why(w.def, before)
+}
+
+// positioned puts the Dockerfile's position before an error, once.
+func positioned(st *graph.Step, err error) error {
+	var p *StepError
+	if errors.As(err, &p) {
+		return err
+	}
+	return &StepError{Pos: st.Pos, Step: st.Name, Err: err}
+}
+
+// StepError is a step that failed.
+type StepError struct {
+	Pos  string // `Dockerfile:7`
+	Step string // `[2/3] RUN make`
+	Err  error
+}
+
+func (e *StepError) Error() string { return fmt.Sprintf("%s: %v", e.Pos, e.Err) }
+func (e *StepError) Unwrap() error { return e.Err }
