@@ -6,6 +6,8 @@ import (
 
 	"nacre/internal/image"
 	"nacre/internal/registry"
+
+	"github.com/opencontainers/go-digest"
 )
 
 // NewImage is an image to be put: its config and manifest as bytes, whose
@@ -13,7 +15,7 @@ import (
 type NewImage struct {
 	Config, Manifest []byte
 	// Parent is the image that it is a change of, by ID, as commit makes it; builds have none.
-	Parent image.Descriptor
+	Parent digest.Digest
 }
 
 // PutImage keeps an image, held by l, and gives it names; what had them before keeps its content and, without
@@ -65,7 +67,7 @@ func (s *Store) putImage(ctx context.Context, l *Lease, img NewImage, names []re
 	if err != nil {
 		return Image{}, err
 	}
-	row.parent = img.Parent.Digest
+	row.parent = img.Parent
 	if err := s.name(ctx, row, names); err != nil {
 		return Image{}, err
 	}

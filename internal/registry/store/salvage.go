@@ -1,5 +1,174 @@
 package store
 
-import "context"
+import (
+	"context"
+	"database/sql"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
 
-func (s *Store) salvage(ctx context.Context) error { return nil }
+	"nacre/internal/cache"
+	"nacre/internal/image"
+	"nacre/internal/registry"
+
+	"github.com/opencontainers/go-digest"
+)
+
+// salvage replaces a database that cannot be read; a sound one stays. Names and
+// cache records come from what can still be read of the old one, everything else from
+// the files. The old one is kept in damaged-<time>/. No other process may have the store open.
+func (s *Store) salvage(ctx context.Context, opened error) error {
+	if opened == nil && s.sound(ctx) {
+		return nil
+	}
+	if opened != nil && !errors.Is(opened, ErrDamaged) {
+		return opened
+	}
+	if err := s.writable(); err != nil {
+		return err
+	}
+	if s.db != nil {
+		s.db.Close()
+	}
+	aside := s.path("damaged-" + s.now().UTC().Format("20060102T150405.000"))
+	if err := os.Mkdir(aside, 0o700); err != nil {
+		return err
+	}
+	for _, name := range []string{"nacre.db-wal", "nacre.db-shm", "nacre.db"} {
+		if err := os.Rename(s.path(name), filepath.Join(aside, name)); err != nil && !errors.Is(err, os.ErrNotExist) {
+			return err
+		}
+	}
+	if err := s.connect(ctx); err != nil {
+		return err
+	}
+	if err := s.recordFiles(ctx); err != nil {
+		return fmt.Errorf("salvage: %w", err)
+	}
+	return s.recordOld(ctx, aside)
+}
+
+func (s *Store) sound(ctx context.Context) bool {
+	lines, err := texts[string](ctx, s.db, "PRAGMA integrity_check")
+	return err == nil && len(lines) == 1 && lines[0] == "ok"
+}
+
+// recordFiles records every blob and layer that is what its name says, and an
+// image for every manifest or index that no other refers to.
+func (s *Store) recordFiles(ctx context.Context) error {
+	for _, in := range []struct {
+		dir    string
+		record func(context.Context, digest.Digest) error
+	}{
+		{s.path("layers"), s.recordLayer},
+		{s.path("blobs", "sha256"), s.recordBlob},
+	} {
+		names, err := readNames(in.dir)
+		if err != nil {
+			return err
+		}
+		for _, name := range names {
+			d := digest.Digest("sha256:" + name)
+			if _, err := hexOf(d); err != nil {
+				continue
+			}
+			if err := in.record(ctx, d); err != nil {
+				return err
+			}
+		}
+	}
+	tops, err := texts[digest.Digest](ctx, s.db, "SELECT digest FROM blob WHERE media LIKE 'application/vnd.%' AND digest NOT IN (SELECT dst FROM edge)")
+	if err != nil {
+		return err
+	}
+	for _, d := range tops {
+		if err := s.recordImage(ctx, d); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// recordImage records the image of manifest d, if it is whole.
+func (s *Store) recordImage(ctx context.Context, d digest.Digest) error {
+	blob, err := s.blobRow(ctx, s.db, d)
+	if err != nil || (!image.IsManifest(blob.desc.MediaType) && !image.IsIndex(blob.desc.MediaType)) {
+		return nil
+	}
+	row, err := s.examine(ctx, blob.desc)
+	if isFull(err) || ctx.Err() != nil {
+		return err
+	}
+	if err != nil {
+		return nil
+	}
+	return s.updateDurably(ctx, func(tx querier) error { return s.insertImage(ctx, tx, row) })
+}
+
+// recordOld takes names and cache records over from the old database, as far as they
+// can be read and still mean something.
+func (s *Store) recordOld(ctx context.Context, dir string) error {
+	old, err := sql.Open("sqlite", "file:"+strings.ReplaceAll(filepath.Join(dir, "nacre.db"), "?", "%3f"))
+	if err != nil {
+		return nil
+	}
+	defer old.Close()
+	// A table that is damaged half-way gives what comes before.
+	eachOld(ctx, old, "SELECT repo, tag, digest, target FROM name", func(r *sql.Rows) error {
+		var ref registry.Ref
+		var target digest.Digest
+		if err := r.Scan(&ref.Repo, &ref.Tag, (*string)(&ref.Digest), (*string)(&target)); err != nil {
+			return nil
+		}
+		if parsed, err := registry.ParseRef(ref.String()); err != nil || parsed != ref {
+			return nil
+		}
+		if err := s.recordImage(ctx, target); err != nil {
+			return err
+		}
+		return s.updateDurably(ctx, func(tx querier) error {
+			var n int
+			if err := tx.QueryRowContext(ctx, "SELECT count(*) FROM image WHERE digest = ?", target).Scan(&n); err != nil || n == 0 {
+				return err
+			}
+			return s.insertName(ctx, tx, ref, target)
+		})
+	})
+	eachOld(ctx, old, "SELECT slot, fields, layer, content, created, size, added, used FROM cache", func(r *sql.Rows) error {
+		var slot, layer, content, created string
+		var fields []byte
+		var size, added, used int64
+		if r.Scan(&slot, &fields, &layer, &content, &created, &size, &added, &used) != nil {
+			return nil
+		}
+		rec, err := cache.Decode(slot, fields)
+		if err != nil {
+			return nil
+		}
+		return s.update(ctx, func(tx querier) error {
+			if ok, err := s.hasLayer(ctx, tx, digest.Digest(layer)); err != nil || !ok {
+				return err
+			}
+			_, err := tx.ExecContext(ctx, `INSERT OR REPLACE INTO cache (key, slot, fields, layer, content, created, size, added, used)
+				VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)`, rec.Key[:], slot, fields, layer, content, created, size, added, used)
+			return err
+		})
+	})
+	return nil
+}
+
+// eachOld calls f for the rows of a query until one cannot be read or f fails.
+func eachOld(ctx context.Context, old *sql.DB, query string, f func(*sql.Rows) error) {
+	rows, err := old.QueryContext(ctx, query)
+	if err != nil {
+		return
+	}
+	defer rows.Close()
+	for rows.Next() {
+		if f(rows) != nil {
+			return
+		}
+	}
+}

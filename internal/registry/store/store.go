@@ -16,7 +16,6 @@ import (
 	"nacre/internal/registry"
 
 	"github.com/opencontainers/go-digest"
-	"golang.org/x/sys/unix"
 	_ "modernc.org/sqlite" // the database driver
 )
 
@@ -115,14 +114,12 @@ func (s *Store) open(ctx context.Context) error {
 			return err
 		}
 	}
-	if s.o.Salvage {
-		if err := s.salvage(ctx); err != nil {
-			return err
-		}
-	}
 	err = s.connect(ctx)
-	if errors.Is(err, unix.ENOSPC) && !s.o.ReadOnly && s.spendReserve() {
+	if isFull(err) && !s.o.ReadOnly && s.spendReserve() {
 		err = s.connect(ctx)
+	}
+	if s.o.Salvage {
+		err = s.salvage(ctx, err)
 	}
 	if err != nil {
 		return err

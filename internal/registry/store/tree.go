@@ -46,7 +46,7 @@ func (s *Store) Tree(ctx context.Context, diffID digest.Digest) (string, error) 
 		return "", err
 	}
 	defer remove()
-	if err := rootfs.Unpack(ctx, l, tmp, rootfs.UnpackOptions{UserXattr: os.Geteuid() != 0}); err != nil {
+	if err := rootfs.Unpack(ctx, l, tmp, rootfs.UnpackOptions{UserXattr: rootfs.UserXattr()}); err != nil {
 		return "", fmt.Errorf("unpack layer %s: %w", diffID, s.fail(err))
 	}
 	var moved moves

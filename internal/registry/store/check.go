@@ -1,0 +1,428 @@
+package store
+
+import (
+	"context"
+	"database/sql"
+	"errors"
+	"fmt"
+	"os"
+	"slices"
+	"sync"
+	"time"
+
+	"nacre/internal/event"
+	"nacre/internal/image"
+	"nacre/internal/registry"
+
+	"github.com/opencontainers/go-digest"
+	"golang.org/x/sync/errgroup"
+)
+
+// CheckReport says what Check looked at and what it found.
+type CheckReport struct {
+	Images, Names, Layers, Blobs, Records int   // how many there are
+	Bytes                                 int64 // hashed
+	Problems                              []Problem
+	// Leftovers counts files and records of processes that died at work. They
+	// are harmless; a repair removes them.
+	Leftovers int
+}
+
+// Clean tells whether nothing is wrong, or no longer.
+func (r CheckReport) Clean() bool {
+	return !slices.ContainsFunc(r.Problems, func(p Problem) bool { return !p.Repaired })
+}
+
+// Problem is one thing that is not as it should be.
+type Problem struct {
+	Object   string // "layer sha256:...", "image nginx:latest"
+	Text     string // what is wrong with it
+	Fix      string // what a repair does, or what else helps
+	Repaired bool
+}
+
+func (p Problem) String() string {
+	s := p.Object + ": " + p.Text
+	if p.Fix != "" {
+		s += " (" + p.Fix + ")"
+	}
+	return s
+}
+
+// Check proves the store: it hashes every blob and layer, makes every index again
+// to compare, and compares every record with what it tells of. Without repair nothing is
+// changed. With it what is wrong is made anew where something else allows it and
+// dropped otherwise: indexes from tars, layers from compressed forms, records
+// from manifests. Others may use the store meanwhile.
+func (s *Store) Check(ctx context.Context, repair bool, sink event.Sink) (CheckReport, error) {
+	if repair {
+		if err := s.writable(); err != nil {
+			return CheckReport{}, err
+		}
+	}
+	c := &checker{s: s, repair: repair, sink: sink, bad: map[digest.Digest]bool{}}
+	for i, part := range []struct {
+		name string
+		run  func(context.Context) error
+	}{
+		{"database", c.database},
+		{"records of files", c.unrecorded},
+		{"blobs", c.blobs},
+		{"layers", c.layers},
+		{"manifests", c.edges},
+		{"images", c.images},
+		{"names", c.names},
+		{"cache", c.cache},
+		{"leftovers", c.leftovers},
+	} {
+		step := event.Step{ID: i, Name: "check " + part.name}
+		c.step = i
+		sink(event.Started{Step: step, Time: time.Now()})
+		err := part.run(ctx)
+		sink(event.Done{ID: i, Time: time.Now(), Err: err})
+		if err != nil {
+			return c.report, fmt.Errorf("check %s: %w", part.name, s.fail(err))
+		}
+	}
+	return c.report, nil
+}
+
+// checker is one run of Check.
+type checker struct {
+	s      *Store
+	repair bool
+	sink   event.Sink
+	step   int
+
+	mu     sync.Mutex // of what follows
+	report CheckReport
+	bad    map[digest.Digest]bool // blobs and layers that are not there or not right
+}
+
+// problem notes what is wrong and, when repairing, has fix put it right.
+func (c *checker) problem(p Problem, fix func() error) error {
+	if c.repair && fix != nil {
+		if err := fix(); err != nil {
+			return fmt.Errorf("repair %s: %w", p.Object, err)
+		}
+		p.Repaired = true
+	}
+	c.mu.Lock()
+	c.report.Problems = append(c.report.Problems, p)
+	c.mu.Unlock()
+	return nil
+}
+
+func (c *checker) setBad(d digest.Digest, bad bool) {
+	c.mu.Lock()
+	c.bad[d] = bad
+	c.mu.Unlock()
+}
+
+// hashed adds to the progress.
+func (c *checker) hashed(n, total int64) {
+	c.mu.Lock()
+	c.report.Bytes += n
+	e := event.Progress{ID: c.step, Time: time.Now(), Current: c.report.Bytes, Total: total, Unit: "B"}
+	c.mu.Unlock()
+	c.sink(e)
+}
+
+// database has SQLite check its file.
+func (c *checker) database(ctx context.Context) error {
+	lines, err := texts[string](ctx, c.s.db, "PRAGMA integrity_check")
+	if err != nil {
+		return err
+	}
+	if len(lines) == 1 && lines[0] == "ok" {
+		return nil
+	}
+	again := func() error {
+		if _, err := c.s.db.ExecContext(ctx, "REINDEX"); err != nil {
+			return err
+		}
+		left, err := texts[string](ctx, c.s.db, "PRAGMA integrity_check")
+		if err == nil && (len(left) != 1 || left[0] != "ok") {
+			err = fmt.Errorf("%w: %s", ErrDamaged, left[0])
+		}
+		return err
+	}
+	return c.problem(Problem{Object: "database", Text: lines[0], Fix: "its indexes are made again"}, again)
+}
+
+// each runs f on all of list, on two processors.
+func each[T any](ctx context.Context, list []T, f func(context.Context, T) error) error {
+	g, ctx := errgroup.WithContext(ctx)
+	g.SetLimit(2)
+	for _, v := range list {
+		g.Go(func() error {
+			if err := ctx.Err(); err != nil {
+				return err
+			}
+			return f(ctx, v)
+		})
+	}
+	return g.Wait()
+}
+
+// blobs hashes every blob.
+func (c *checker) blobs(ctx context.Context) error {
+	rows, err := all(ctx, c.s.db, func(r *sql.Rows) (blobRow, error) { return scanBlob(r) }, "SELECT "+blobColumns+" FROM blob")
+	if err != nil {
+		return err
+	}
+	c.report.Blobs = len(rows)
+	var total int64
+	for _, r := range rows {
+		total += r.desc.Size
+	}
+	return each(ctx, rows, func(ctx context.Context, row blobRow) error { return c.blob(ctx, row, total) })
+}
+
+func (c *checker) blob(ctx context.Context, row blobRow, total int64) error {
+	d := row.desc.Digest
+	wrong, err := c.blobWrong(ctx, row, total)
+	if err != nil || wrong == "" {
+		return err
+	}
+	// It may have been removed or made again since the row was read.
+	now, err := c.s.blobRow(ctx, c.s.db, d)
+	if errors.Is(err, registry.ErrAbsent) {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	if wrong, err = c.blobWrong(ctx, now, total); err != nil || wrong == "" {
+		return err
+	}
+	if wrong == sizeRecord {
+		return c.problem(Problem{Object: "blob " + d.String(), Text: wrong, Fix: "the record is put right"}, func() error {
+			st, err := os.Lstat(c.s.blobPath(d))
+			if err != nil {
+				return err
+			}
+			return c.s.update(ctx, func(tx querier) error {
+				_, err := tx.ExecContext(ctx, "UPDATE blob SET size = ? WHERE digest = ?", st.Size(), d)
+				return err
+			})
+		})
+	}
+	c.setBad(d, true)
+	return c.problem(Problem{Object: "blob " + d.String(), Text: wrong, Fix: "it is dropped"}, func() error { return c.s.dropBlob(ctx, d) })
+}
+
+// sizeRecord: the file is right and its record is not.
+const sizeRecord = "the record has the wrong size"
+
+func (c *checker) blobWrong(ctx context.Context, row blobRow, total int64) (string, error) {
+	got, n, err := hashFile(ctx, c.s.blobPath(row.desc.Digest))
+	switch {
+	case errors.Is(err, os.ErrNotExist):
+		return "the file is missing", nil
+	case ctx.Err() != nil:
+		return "", ctx.Err()
+	case err != nil:
+		return "it cannot be read: " + err.Error(), nil
+	}
+	c.hashed(n, total)
+	switch {
+	case got != row.desc.Digest:
+		return "the content does not match the digest", nil
+	case n != row.desc.Size:
+		return sizeRecord, nil
+	}
+	return "", nil
+}
+
+// layers reads every layer whole.
+func (c *checker) layers(ctx context.Context) error {
+	rows, err := all(ctx, c.s.db, func(r *sql.Rows) (layerRow, error) { return scanLayer(r) }, "SELECT "+layerColumns+" FROM layer")
+	if err != nil {
+		return err
+	}
+	c.report.Layers = len(rows)
+	var total int64
+	for _, r := range rows {
+		total += r.info.Size
+	}
+	c.mu.Lock()
+	total += c.report.Bytes
+	c.mu.Unlock()
+	return each(ctx, rows, func(ctx context.Context, row layerRow) error { return c.layer(ctx, row, total) })
+}
+
+func (c *checker) layer(ctx context.Context, row layerRow, total int64) error {
+	d := row.info.DiffID
+	if !c.s.o.ReadOnly {
+		// Nobody verifies or makes it again at the same time.
+		unlock, err := c.s.Lock(ctx, "layer-"+d.Encoded())
+		if err != nil {
+			return err
+		}
+		defer unlock()
+	}
+	info, same, index, remove, err := c.s.compareIndex(ctx, d)
+	if err == nil {
+		defer remove()
+	}
+	if ctx.Err() != nil || isFull(err) {
+		return errors.Join(ctx.Err(), err)
+	}
+	c.hashed(row.info.Size, total)
+	if gone, gerr := c.layerGone(ctx, d); gerr != nil || gone {
+		return gerr
+	}
+	if err != nil || info.DiffID != d {
+		return c.layerLost(ctx, d, err)
+	}
+	object := "layer " + d.String()
+	if !same {
+		err := c.problem(Problem{Object: object, Text: "the index does not match the tar", Fix: "the index is made again"}, func() error {
+			c.s.forgetLayer(d)
+			return os.Rename(index, c.s.LayerDir(d)+"/layer.erofs")
+		})
+		if err != nil {
+			return err
+		}
+	}
+	if info != row.info {
+		err := c.problem(Problem{Object: object, Text: "the record does not match the tar", Fix: "the record is put right"}, func() error {
+			return c.s.update(ctx, func(tx querier) error {
+				_, err := tx.ExecContext(ctx, "UPDATE layer SET size = ?, content = ?, entries = ?, files = ? WHERE diffid = ?",
+					info.Size, info.Content, info.Entries, info.FileBytes, d)
+				return err
+			})
+		})
+		if err != nil {
+			return err
+		}
+	}
+	c.s.setWhole(d)
+	if row.tree.Valid && c.s.sure(row.tree.String) {
+		return c.tree(ctx, d)
+	}
+	return nil
+}
+
+// layerGone tells whether a layer was removed since its row was read. A row without
+// files that nothing needs is what a removal left that died.
+func (c *checker) layerGone(ctx context.Context, d digest.Digest) (bool, error) {
+	_, err := c.s.layerRow(ctx, c.s.db, d)
+	if errors.Is(err, registry.ErrAbsent) {
+		return true, nil
+	}
+	if err != nil || c.s.layerFiles(d) {
+		return false, err
+	}
+	user, err := referrer(ctx, c.s.db, d)
+	if err != nil || user != "" {
+		return false, err
+	}
+	c.leftover(1)
+	if !c.repair {
+		return true, nil
+	}
+	_, err = c.s.collect(ctx, []digest.Digest{d})
+	return true, err
+}
+
+// layerLost deals with a layer whose tar is not what it should be.
+func (c *checker) layerLost(ctx context.Context, d digest.Digest, cause error) error {
+	text := "the tar does not match the diffID"
+	switch {
+	case errors.Is(cause, os.ErrNotExist):
+		text = "the tar is missing"
+	case cause != nil:
+		text = "the tar cannot be read: " + cause.Error()
+	}
+	var blobs int
+	err := c.s.db.QueryRowContext(ctx, "SELECT count(*) FROM blob WHERE layer = ?", d).Scan(&blobs)
+	if err != nil {
+		return err
+	}
+	p := Problem{Object: "layer " + d.String(), Text: text, Fix: "it is dropped"}
+	if blobs > 0 {
+		p.Fix = "it is made again from its compressed form"
+	}
+	c.setBad(d, true)
+	return c.problem(p, func() error {
+		if blobs == 0 {
+			return c.s.dropLayer(ctx, d)
+		}
+		// The cache records of a layer that comes back stay right.
+		err := c.s.removing(ctx, func(tx querier, r *removal) error { return r.layer(ctx, tx, d) })
+		if err != nil {
+			return err
+		}
+		err = c.s.remakeLayer(ctx, d)
+		if errors.Is(err, registry.ErrAbsent) {
+			return c.s.dropLayer(ctx, d)
+		}
+		if err == nil {
+			c.setBad(d, false)
+		}
+		return err
+	})
+}
+
+// edges compares what manifests refer to with the record of it.
+func (c *checker) edges(ctx context.Context) error {
+	rows, err := all(ctx, c.s.db, func(r *sql.Rows) (blobRow, error) { return scanBlob(r) }, "SELECT "+blobColumns+" FROM blob WHERE media LIKE 'application/vnd.%+json'")
+	if err != nil {
+		return err
+	}
+	for _, row := range rows {
+		if c.bad[row.desc.Digest] || (!image.IsManifest(row.desc.MediaType) && !image.IsIndex(row.desc.MediaType)) {
+			continue
+		}
+		if err := c.edgesOf(ctx, row.desc); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (c *checker) edgesOf(ctx context.Context, d registry.Descriptor) error {
+	data, err := c.s.readBlob(ctx, d)
+	if errors.Is(err, registry.ErrAbsent) {
+		return nil // removed meanwhile
+	}
+	if err != nil {
+		return err
+	}
+	object := "manifest " + d.Digest.String()
+	refs, err := registry.Refers(d, data)
+	if err != nil {
+		return c.problem(Problem{Object: object, Text: err.Error(), Fix: "it is dropped"}, func() error {
+			c.setBad(d.Digest, true)
+			return c.s.dropBlob(ctx, d.Digest)
+		})
+	}
+	want := map[digest.Digest]bool{}
+	for _, r := range refs {
+		want[r.Digest] = true
+	}
+	have, err := texts[digest.Digest](ctx, c.s.db, "SELECT dst FROM edge WHERE src = ?", d.Digest)
+	if err != nil {
+		return err
+	}
+	wrong := len(have) != len(want)
+	for _, h := range have {
+		wrong = wrong || !want[h]
+	}
+	if !wrong {
+		return nil
+	}
+	if _, err := c.s.blobRow(ctx, c.s.db, d.Digest); errors.Is(err, registry.ErrAbsent) {
+		return nil
+	}
+	return c.problem(Problem{Object: object, Text: "the record of what it refers to is wrong", Fix: "the record is put right"}, func() error {
+		return c.s.update(ctx, func(tx querier) error {
+			if _, err := tx.ExecContext(ctx, "DELETE FROM edge WHERE src = ?", d.Digest); err != nil {
+				return err
+			}
+			return insertEdges(ctx, tx, d.Digest, refs)
+		})
+	})
+}
