@@ -41,13 +41,20 @@ func (r Ref) String() string { return r.join(r.Repo) }
 // Familiar is the short form people know: "nginx:latest".
 func (r Ref) Familiar() string { return r.join(r.FamiliarRepo()) }
 
-// FamiliarRepo is the repository in its short form: "nginx".
+// FamiliarRepo is the repository in its short form: "nginx". What would mean
+// something else when read again stays as it is.
 func (r Ref) FamiliarRepo() string {
 	s, ok := strings.CutPrefix(r.Repo, "docker.io/")
 	if !ok {
 		return r.Repo
 	}
-	return strings.TrimPrefix(s, "library/")
+	if official, ok := strings.CutPrefix(s, "library/"); ok && !strings.Contains(official, "/") {
+		return official
+	}
+	if first, _, nested := strings.Cut(s, "/"); nested && (first == "localhost" || strings.ContainsAny(first, ".:")) {
+		return r.Repo // the first part would be taken for a domain
+	}
+	return s
 }
 
 // IsZero tells whether r names nothing.
