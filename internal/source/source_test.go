@@ -610,6 +610,38 @@ func TestMemory(t *testing.T) {
 	}
 }
 
+// A very big directory is described by several goroutines.
+func TestBigDirectory(t *testing.T) {
+	const files = 3*share + 17
+	root := ramDir(t)
+	for i := range files {
+		must(t, os.WriteFile(filepath.Join(root, fmt.Sprintf("%06d", i)), []byte{byte(i)}, 0o644))
+	}
+	must(t, os.Mkdir(filepath.Join(root, "000000dir"), 0o755))
+	must(t, os.WriteFile(filepath.Join(root, "000000dir", "in"), []byte("x"), 0o644))
+	cache := filepath.Join(t.TempDir(), "cache")
+	var sums []digest.Digest
+	for range 2 {
+		tree := open(t, root, DirOptions{StatCache: cache, Now: later})
+		sums = append(sums, sum(t, tree, "."))
+		must(t, tree.Close())
+		if got := names(t, tree); len(got) != files+2 || !slices.IsSorted(got) || got[2] != "000000dir/in" {
+			t.Errorf("%d names, sorted: %v", len(got), slices.IsSorted(got))
+		}
+		for _, i := range []int{0, share, files - 1} {
+			if name := fmt.Sprintf("%06d", i); tree.Digest(name) != digest.FromBytes([]byte{byte(i)}) {
+				t.Errorf("digest of %s is wrong", name)
+			}
+		}
+		if want := len(sums) == 2; want && (tree.hashed != 0 || tree.reused != files+1) {
+			t.Errorf("%d files read, %d remembered", tree.hashed, tree.reused)
+		}
+	}
+	if sums[0] != sums[1] {
+		t.Error("sums differ")
+	}
+}
+
 // The result does not depend on openat2, which old kernels and seccomp profiles lack.
 func TestFallback(t *testing.T) {
 	root := makeTree(t, map[string]string{"a/b/c": "x", "a/l": "-> b"})

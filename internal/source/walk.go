@@ -1,6 +1,7 @@
 package source
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"runtime"
@@ -129,31 +130,62 @@ func (w *walker) readDir(n *node, s *scratch) []*node {
 	}
 	slices.SortFunc(names, func(a, b dirent) int { return strings.Compare(a.name, b.name) })
 
-	d.nodes = make([]node, 0, len(names))
+	d.nodes = make([]node, len(names))
+	if d.err = w.lstatAll(fd, d, names); d.err != nil {
+		d.nodes = nil
+		return nil
+	}
+	d.nodes = slices.DeleteFunc(d.nodes, func(c node) bool { return c.mode == 0 })
+	var subs []*node
+	for i := range d.nodes {
+		if c := &d.nodes[i]; c.isDir() {
+			subs = append(subs, c)
+		}
+	}
+	return subs
+}
+
+// share is how much of one directory a goroutine describes: of very big directories several
+// do a part each.
+const share = 4096
+
+// lstatAll fills d.nodes with what is known of names, leaving those zero that are gone.
+func (w *walker) lstatAll(fd int, d *dir, names []dirent) error {
+	parts := min((len(names)+share-1)/share, workers())
+	if parts < 2 {
+		return w.lstatSome(fd, d, names, d.nodes)
+	}
+	var wg sync.WaitGroup
+	errs := make([]error, parts)
+	for i := range parts {
+		from, to := i*len(names)/parts, (i+1)*len(names)/parts
+		wg.Go(func() { errs[i] = w.lstatSome(fd, d, names[from:to], d.nodes[from:to]) })
+	}
+	wg.Wait()
+	return cmp.Or(errs...)
+}
+
+func (w *walker) lstatSome(fd int, d *dir, names []dirent, nodes []node) error {
 	known := w.known.dir(d.path)
 	reused := 0
-	var subs []*node
-	for _, e := range names {
-		d.nodes = d.nodes[:len(d.nodes)+1]
-		c := &d.nodes[len(d.nodes)-1]
+	for i, e := range names {
+		c := &nodes[i]
 		switch err := lstat(fd, e, c); {
 		case errors.Is(err, unix.ENOENT): // gone since its name was read
-			d.nodes = d.nodes[:len(d.nodes)-1]
+			*c = node{}
 			continue
 		case err != nil:
-			d.err = pathError("lstat", d.join(e.name), err)
-			return nil
+			return pathError("lstat", d.join(e.name), err)
 		}
 		switch {
 		case c.isDir():
 			c.ext = &ext{sub: &dir{path: d.join(e.name), match: e.match}}
-			subs = append(subs, c)
 		case c.isRegular() && known.take(c):
 			reused++
 		}
 	}
 	w.reused.Add(int64(reused))
-	return subs
+	return nil
 }
 
 // filter drops what .dockerignore leaves out of the directory d, before anything is
