@@ -4,11 +4,9 @@ import (
 	"bufio"
 	"errors"
 	"fmt"
-	"strconv"
 	"strings"
 	"time"
 
-	"nacre/internal/event"
 	"nacre/internal/registry/store"
 
 	"github.com/spf13/cobra"
@@ -53,6 +51,7 @@ func dfCommand(a *app) *cobra.Command {
 
 func checkCommand(a *app) *cobra.Command {
 	var repair bool
+	var progressKind string
 	cmd := &cobra.Command{
 		Use:   "check",
 		Short: "Prove that the store is whole: hash everything, compare everything",
@@ -66,13 +65,21 @@ what is wrong is dropped or made anew, and never what is right.`,
 			if err != nil {
 				return err
 			}
-			r, err := s.Check(cmd.Context(), repair, event.Discard)
+			p, err := a.newProgress(progressKind, false)
+			if err != nil {
+				return err
+			}
+			r, err := s.Check(cmd.Context(), repair, p.sink)
+			if cerr := p.close(err); err == nil {
+				err = cerr
+			}
 			if err != nil {
 				return err
 			}
 			return printCheck(a, r, repair)
 		},
 	}
+	cmd.Flags().StringVar(&progressKind, "progress", "auto", "how progress is shown: auto, plain, tty, rawjson or quiet")
 	cmd.Flags().BoolVar(&repair, "repair", false, "drop or rebuild what is wrong")
 	return cmd
 }

@@ -66,3 +66,31 @@ func printUsageVerbose(a *app, u store.Usage) error {
 		{"LAYER", "ID"}, {"CREATED", "CreatedSince"}, {"LAST USED", "LastUsedSince"}, {"SIZE", "Size"}, {"SHARED", "Shared"},
 	}, records)
 }
+
+// printCheck reports what check found; what is wrong still makes it an error.
+func printCheck(a *app, r store.CheckReport, repair bool) error {
+	wrong := 0
+	for _, p := range r.Problems {
+		state := "wrong"
+		if p.Repaired {
+			state = "repaired"
+		} else {
+			wrong++
+		}
+		fmt.Fprintf(a.stdout, "%s: %s\n", state, p)
+	}
+	fmt.Fprintf(a.stdout, "checked %d images, %d names, %d layers, %d blobs, %d cache records: %s hashed\n",
+		r.Images, r.Names, r.Layers, r.Blobs, r.Records, humanSize(r.Bytes))
+	if r.Leftovers > 0 && !repair {
+		fmt.Fprintf(a.stdout, "%d harmless leftovers of processes that died\n", r.Leftovers)
+	}
+	if wrong == 0 {
+		fmt.Fprintln(a.stdout, "the store is whole")
+		return nil
+	}
+	err := fmt.Errorf("%d problems", wrong)
+	if repair {
+		return err
+	}
+	return &hintError{err, "nacre system check --repair drops or rebuilds what is wrong"}
+}

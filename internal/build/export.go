@@ -14,7 +14,11 @@ import (
 func (s *solver) export(ctx context.Context, t *graph.Result, last *root) (Result, error) {
 	done := s.begin(event.Step{ID: stepExport, Name: "exporting to image"})
 	r, err := s.assemble(ctx, t, last)
-	return r, done(event.Done{Note: r.Config.String()}, err)
+	note := r.Config.String()
+	for _, name := range r.Names {
+		note += ", named " + name.Familiar()
+	}
+	return r, done(event.Done{Note: note}, err)
 }
 
 func (s *solver) assemble(ctx context.Context, t *graph.Result, last *root) (Result, error) {

@@ -126,6 +126,9 @@ func (s *solver) step(ctx context.Context, st *graph.Step, in []*root) (*root, e
 	if b, ok := st.Op.(*graph.Base); ok {
 		return s.baseRoot(st, b)
 	}
+	if c, ok := st.Op.(*graph.Copy); ok && c.From == nil && len(c.Sources) > 0 {
+		s.source.open(ctx) // a step of its own, shown before this one; its error comes back below
+	}
 	w := &work{solver: s, step: st, in: in, done: s.begin(eventStep(st))}
 	defer w.close()
 	out, d, err := w.resolve(ctx)
