@@ -3,7 +3,7 @@
 
 GO          ?= go
 STATICCHECK  = honnef.co/go/tools/cmd/staticcheck@v0.8.2
-GOVULNCHECK  = golang.org/x/vuln/cmd/govulncheck@v1.9.0
+GOVULNCHECK  = golang.org/x/vuln/cmd/govulncheck@v1.3.0
 TESTFLAGS   ?= -v
 W           ?= all
 N           ?= 5

@@ -144,6 +144,6 @@ func (c *containers) build(dir, dockerfile, tag string) (cost, error) {
 
 // close unmounts what an overlay store keeps mounted, and removes it.
 func (c *containers) close() error {
-	syscall.Unmount(c.dir+"/root/overlay", syscall.MNT_DETACH)
+	_ = syscall.Unmount(c.dir+"/root/overlay", syscall.MNT_DETACH) // where it is mounted
 	return errors.Join(os.RemoveAll(c.global[4]), os.RemoveAll(c.dir))
 }

@@ -20,7 +20,7 @@ type docker struct {
 	client    string
 	host      string // -H
 	daemon    *exec.Cmd
-	exited    chan error
+	exited    chan struct{} // closed when the daemon has ended
 }
 
 func newDocker(stores, base string) *docker {
@@ -66,14 +66,13 @@ func (d *docker) start() error {
 	if err := d.daemon.Start(); err != nil {
 		return err
 	}
-	d.exited = make(chan error, 1)
-	go func() { d.exited <- d.daemon.Wait() }()
+	d.exited = make(chan struct{})
+	go func() { _ = d.daemon.Wait(); close(d.exited) }()
 	for range 300 {
 		select {
-		case err := <-d.exited:
-			d.exited <- err
+		case <-d.exited:
 			text, _ := os.ReadFile(log.Name())
-			return fmt.Errorf("dockerd ended: %w\n%s", err, tail(text, 2000))
+			return fmt.Errorf("dockerd ended: %v\n%s", d.daemon.ProcessState, tail(text, 2000))
 		case <-time.After(100 * time.Millisecond):
 		}
 		if quiet(d.cmd("info")...) == nil {
@@ -99,7 +98,7 @@ func (d *docker) build(dir, dockerfile, tag string) (cost, error) {
 	cmd.Env = append(os.Environ(), "DOCKER_BUILDKIT=1")
 	pids := tree(d.daemon.Process.Pid)
 	for _, pid := range pids {
-		os.WriteFile(fmt.Sprintf("/proc/%d/clear_refs", pid), []byte("5"), 0) // forget the peak so far
+		_ = os.WriteFile(fmt.Sprintf("/proc/%d/clear_refs", pid), []byte("5"), 0) // forget the peak so far
 	}
 	before := cpuTime(pids)
 	c, err := measure(cmd)
@@ -118,11 +117,11 @@ func (d *docker) close() error {
 	if d.daemon == nil || d.daemon.Process == nil {
 		return nil
 	}
-	d.daemon.Process.Signal(syscall.SIGTERM)
+	_ = d.daemon.Process.Signal(syscall.SIGTERM)
 	select {
 	case <-d.exited:
 	case <-time.After(30 * time.Second):
-		d.daemon.Process.Kill()
+		_ = d.daemon.Process.Kill()
 		<-d.exited
 	}
 	return os.RemoveAll(d.dir)

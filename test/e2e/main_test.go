@@ -5,6 +5,7 @@ package e2e
 
 import (
 	"bytes"
+	"errors"
 	"fmt"
 	"os"
 	"os/exec"
@@ -183,7 +184,7 @@ func (s *store) runIn(t testing.TB, stdin string, args ...string) result {
 	cmd.Stdin, cmd.Stdout, cmd.Stderr = strings.NewReader(stdin), &stdout, &stderr
 	begin := time.Now()
 	err := cmd.Run()
-	if _, exited := err.(*exec.ExitError); err != nil && !exited {
+	if exited := new(exec.ExitError); err != nil && !errors.As(err, &exited) {
 		t.Fatalf("nacre %s: %v", strings.Join(args, " "), err)
 	}
 	r := result{args, cmd.ProcessState.ExitCode(), stdout.String(), stderr.String(), time.Since(begin)}

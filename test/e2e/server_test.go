@@ -2,6 +2,7 @@ package e2e
 
 import (
 	"bytes"
+	"errors"
 	"fmt"
 	"io"
 	"net"
@@ -105,7 +106,7 @@ func (srv *server) get(t testing.TB, url string) string {
 			if err == nil && resp.StatusCode == http.StatusOK {
 				return string(body)
 			}
-			last = fmt.Errorf("%s: %s, %v", url, resp.Status, err)
+			last = errors.Join(fmt.Errorf("%s: %s", url, resp.Status), err)
 		} else {
 			last = err
 		}

@@ -47,7 +47,7 @@ func confine(argv []string) {
 func denyNamespaces() error {
 	const newNamespaces = unix.CLONE_NEWUSER | unix.CLONE_NEWNS | unix.CLONE_NEWPID | unix.CLONE_NEWNET |
 		unix.CLONE_NEWIPC | unix.CLONE_NEWUTS | unix.CLONE_NEWCGROUP
-	deny := uint32(unix.SECCOMP_RET_ERRNO | uint32(unix.EPERM))
+	deny := unix.SECCOMP_RET_ERRNO | uint32(unix.EPERM)
 	stmt := func(code uint16, k uint32) unix.SockFilter { return unix.SockFilter{Code: code, K: k} }
 	jump := func(code uint16, k uint32, yes, no uint8) unix.SockFilter {
 		return unix.SockFilter{Code: code, Jt: yes, Jf: no, K: k}
