@@ -33,7 +33,9 @@ func newSource(t testing.TB, userXattr bool) *source {
 	return &source{t: t, dir: t.TempDir(), userXattr: userXattr, layers: map[digest.Digest]*layer.Layer{}}
 }
 
-func (s *source) LayerDir(id digest.Digest) string { return filepath.Join(s.dir, "layers", id.Encoded()) }
+func (s *source) LayerDir(id digest.Digest) string {
+	return filepath.Join(s.dir, "layers", id.Encoded())
+}
 
 func (s *source) Layer(_ context.Context, id digest.Digest) (*layer.Layer, error) {
 	s.mu.Lock()

@@ -285,15 +285,13 @@ func (f *FS) list(n *node) ([]fs.DirEntry, error) {
 				}
 				seen[e.Name()] = true
 			}
-			info, err := e.Info()
+			gone, err := whiteoutEntry(e)
 			if err != nil {
 				return nil, err
 			}
-			st := info.Sys().(*layer.Stat)
-			if st.Whiteout {
-				continue
+			if !gone {
+				list = append(list, &dirEntry{e, f, i})
 			}
-			list = append(list, &dirEntry{f, i, st})
 		}
 	}
 	if len(n.parts) > 1 {
@@ -302,20 +300,35 @@ func (f *FS) list(n *node) ([]fs.DirEntry, error) {
 	return list, nil
 }
 
-type dirEntry struct {
-	fs    *FS
-	layer int
-	st    *layer.Stat
+// whiteoutEntry asks for more than the type only where that is a whiteout's.
+func whiteoutEntry(e fs.DirEntry) (bool, error) {
+	if e.Type()&fs.ModeCharDevice == 0 {
+		return false, nil
+	}
+	info, err := e.Info()
+	if err != nil {
+		return false, err
+	}
+	return info.Sys().(*layer.Stat).Whiteout, nil
 }
 
-func (e *dirEntry) Name() string      { return path.Base(e.st.Name) }
-func (e *dirEntry) IsDir() bool       { return e.st.Mode&unix.S_IFMT == unix.S_IFDIR }
-func (e *dirEntry) Type() fs.FileMode { return e.st.FileMode().Type() }
-func (e *dirEntry) String() string    { return fs.FormatDirEntry(e) }
+// dirEntry is an entry of layer i in the merged view.
+type dirEntry struct {
+	fs.DirEntry
+	fs *FS
+	i  int
+}
+
+func (e *dirEntry) String() string { return fs.FormatDirEntry(e) }
 
 func (e *dirEntry) Info() (fs.FileInfo, error) {
-	if e.st.Implicit {
-		return e.fs.Lstat(e.st.Name) // a layer below may know it
+	info, err := e.DirEntry.Info()
+	if err != nil {
+		return nil, err
 	}
-	return layer.NewFileInfo(e.fs.stat(e.layer, e.st)), nil
+	st := info.Sys().(*layer.Stat)
+	if st.Implicit {
+		return e.fs.Lstat(st.Name) // a layer below may know it
+	}
+	return layer.NewFileInfo(e.fs.stat(e.i, st)), nil
 }

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"path"
 	"runtime"
 
 	"golang.org/x/sys/unix"
@@ -293,10 +294,15 @@ func (m Mount) options() []option {
 // a volatile mount used before, lest a crash in between went unseen; here whoever owns
 // Upper decides that.
 func (m Mount) forgetVolatile() error {
-	for _, name := range []string{"/work/incompat/volatile", "/work/incompat"} {
-		if err := unix.Rmdir(m.Work + name); err != nil && err != unix.ENOENT {
-			return &os.PathError{Op: "rmdir", Path: m.Work + name, Err: err}
+	mark := m.Work + "/work/incompat/volatile"
+	err := unix.Unlink(mark + "/dirty")
+	for _, dir := range []string{mark, path.Dir(mark)} {
+		if err == nil {
+			err = unix.Rmdir(dir)
 		}
+	}
+	if err != nil && err != unix.ENOENT {
+		return &os.PathError{Op: "remove", Path: mark, Err: err}
 	}
 	return nil
 }

@@ -147,7 +147,9 @@ func (u *unpacker) make(ctx context.Context, st *layer.Stat) error {
 	case st.Whiteout && dir.opaque:
 		return nil // there is nothing left to hide
 	case st.Whiteout:
-		err = u.whiteout(dir.fd, base)
+		if err = u.whiteout(dir.fd, base); err == nil {
+			err = u.holdsWhiteouts(dir.fd)
+		}
 	case kind == unix.S_IFDIR:
 		err = u.mkdir(dir.fd, base, st)
 	case st.Hard:
@@ -215,6 +217,12 @@ func (u *unpacker) whiteout(dir int, base string) error {
 	}
 	return err
 }
+
+// holdsWhiteouts makes overlay look for whiteouts in a directory where it would not
+// expect any: one that no layer below has too. It would list them, names without a
+// file, since what it lists there is the directory as it is. The mark is the one of a
+// directory copied from below (ovl_path_check_origin_xattr), of which it is unknown which.
+func (u *unpacker) holdsWhiteouts(dir int) error { return u.setMark(dir, "origin", "") }
 
 // link makes another name of a file made before.
 func (u *unpacker) link(dir int, base, first string) error {
