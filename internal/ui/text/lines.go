@@ -28,6 +28,9 @@ func (l *lineSplitter) add(data []byte) []string {
 			end = len(data)
 		}
 		chunk := data[:end]
+		if cut := overwritten(chunk); cut > 0 {
+			l.part, chunk = l.part[:0], chunk[cut:]
+		}
 		for len(l.part)+len(chunk) > maxLine {
 			if cut := overwritten(l.part); cut > 0 {
 				l.part = append(l.part[:0], l.part[cut:]...)
