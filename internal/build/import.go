@@ -3,6 +3,7 @@ package build
 import (
 	"context"
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 
@@ -32,7 +33,17 @@ func Imported(ctx context.Context, p image.Platform, changes []string, comment s
 		}
 	}
 	cfg := g.Target.Config
+	if !hasWorkdir(g) {
+		cfg.Config.WorkingDir = "" // FROM scratch set it, import does not
+	}
 	cfg.Created = &created
 	cfg.History = []image.History{{Created: &created, Comment: comment}}
 	return cfg, nil
+}
+
+func hasWorkdir(g *graph.Graph) bool {
+	return slices.ContainsFunc(g.Steps, func(s *graph.Step) bool {
+		_, ok := s.Op.(*graph.Workdir)
+		return ok
+	})
 }

@@ -147,6 +147,7 @@ const debianRoot = `
 	srv/ 750 7:8
 	srv/old 600 7:8 stale
 	data -> /srv
+	srv/ln -> /etc/passwd
 	loop -> loop
 	afile 644 x`
 
@@ -161,6 +162,7 @@ const sources = `
 	l -> a
 	ld -> d
 	tmp 644 5:6 file
+	ln 644 5:6 file
 	h1 644 5:6 same ino=99
 	h2 644 5:6 same ino=99`
 
@@ -187,6 +189,8 @@ func TestCopy(t *testing.T) {
 		{"directory to root", "d/s", "/", Options{Owner: root}, "c.go 644 0:0 go\nc.txt 644 0:0 ccc", ""},
 		{"destination through symlinked directory", "a", "/lib/x", Options{Owner: root}, "usr/ 755 0:0\nusr/lib/ 755 0:0\nusr/lib/x 644 0:0 aaa", ""},
 		{"destination is absolute symlink", "a", "/data/", Options{Owner: root}, "srv/ 750 7:8\nsrv/a 644 0:0 aaa", ""},
+		{"symlink of the same name in the destination is replaced", "ln", "/srv", Options{Owner: root}, "srv/ 750 7:8\nsrv/ln 644 0:0 file", ""},
+		{"destination is a symlink to a file", "a", "/srv/ln", Options{Owner: root}, "etc/ 755 0:0\netc/passwd 644 0:0 aaa", ""},
 		{"destination loops", "a", "/loop/x", Options{}, "", "too many levels of symbolic links"},
 		{"destination under a file", "a", "/afile/x", Options{}, "", "not a directory"},
 		{"directory over file", "d", "/afile", Options{}, "", "cannot copy a directory to /afile"},

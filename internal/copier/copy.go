@@ -167,9 +167,7 @@ func (c *copying) target(base string, src *layer.Stat, dest string) (string, err
 		return "", err
 	}
 	if !isDir(src.Mode) && ok && isDir(have.Mode) {
-		if to, err = c.resolve(join(to, base)); err != nil {
-			return "", err
-		}
+		to = join(to, base) // a symlink of that name is replaced, not followed
 	}
 	above := path.Dir(to)
 	if isDir(src.Mode) && !ok {
