@@ -5,6 +5,8 @@ import (
 	"os"
 	"path/filepath"
 	"testing"
+
+	"nacre/internal/dockerfile"
 )
 
 // ramDir is a directory in memory where there is one: a hundred thousand files
@@ -68,6 +70,19 @@ func BenchmarkContext(b *testing.B) {
 		b.ReportAllocs()
 		for b.Loop() {
 			run(b, cache)
+		}
+	})
+	b.Run("ignore", func(b *testing.B) {
+		m, err := dockerfile.NewMatcher([]string{".git", "node_modules", "**/*.md", "dist/**", "*.log", "!README.md"})
+		if err != nil {
+			b.Fatal(err)
+		}
+		for b.Loop() {
+			tree, err := OpenDir(b.Context(), root, DirOptions{Ignore: m})
+			if err != nil {
+				b.Fatal(err)
+			}
+			tree.Close()
 		}
 	})
 	b.Run("walk", func(b *testing.B) {

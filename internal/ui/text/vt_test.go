@@ -145,14 +145,9 @@ func (v *vt) resize(w, h int) {
 }
 
 // all is everything there is, scrolled off or not, without trailing blanks.
-func (v *vt) all() string { return v.text(0) }
-
-// screen is what can be seen.
-func (v *vt) screen() string { return v.text(v.top) }
-
-func (v *vt) text(from int) string {
+func (v *vt) all() string {
 	var b strings.Builder
-	for _, row := range v.rows[from:] {
+	for _, row := range v.rows {
 		s := strings.ReplaceAll(string(row), string(rune(-1)), "")
 		b.WriteString(strings.TrimRight(s, " ") + "\n")
 	}
