@@ -1,6 +1,7 @@
 package store
 
 import (
+	"cmp"
 	"context"
 	"database/sql"
 	"encoding/json"
@@ -168,7 +169,8 @@ func (s *Store) addNames(ctx context.Context, q querier, images []Image, index m
 	if where != "" {
 		query += " JOIN image ON image.digest = name.target" + where
 	}
-	rows, err := q.QueryContext(ctx, query+" ORDER BY tag = '', repo, tag, name.digest", args...)
+	rows, err := q.QueryContext(ctx, query+" ORDER BY repo, tag, name.digest", args...) // the order of the table
+
 	if err != nil {
 		return err
 	}
@@ -190,6 +192,9 @@ func (s *Store) addNames(ctx context.Context, q querier, images []Image, index m
 		if !slices.Contains(img.Digests, byDigest) {
 			img.Digests = append(img.Digests, byDigest)
 		}
+	}
+	for i := range images {
+		slices.SortStableFunc(images[i].Names, func(a, b registry.Ref) int { return cmp.Compare(len(a.Digest), len(b.Digest)) })
 	}
 	return rows.Err()
 }

@@ -7,7 +7,6 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
-	"strings"
 
 	"nacre/internal/cache"
 	"nacre/internal/image"
@@ -110,13 +109,13 @@ func (s *Store) recordImage(ctx context.Context, d digest.Digest) error {
 // recordOld takes names and cache records over from the old database, as far as they
 // can be read and still mean something.
 func (s *Store) recordOld(ctx context.Context, dir string) error {
-	old, err := sql.Open("sqlite", "file:"+strings.ReplaceAll(filepath.Join(dir, "nacre.db"), "?", "%3f"))
+	old, err := sql.Open("sqlite", dsn(filepath.Join(dir, "nacre.db"), nil))
 	if err != nil {
 		return nil
 	}
 	defer old.Close()
 	// A table that is damaged half-way gives what comes before.
-	eachOld(ctx, old, "SELECT repo, tag, digest, target FROM name", func(r *sql.Rows) error {
+	names := eachOld(ctx, old, "SELECT repo, tag, digest, target FROM name", func(r *sql.Rows) error {
 		var ref registry.Ref
 		var target digest.Digest
 		if err := r.Scan(&ref.Repo, &ref.Tag, (*string)(&ref.Digest), (*string)(&target)); err != nil {
@@ -136,7 +135,10 @@ func (s *Store) recordOld(ctx context.Context, dir string) error {
 			return s.insertName(ctx, tx, ref, target)
 		})
 	})
-	eachOld(ctx, old, "SELECT slot, fields, layer, content, created, size, added, used FROM cache", func(r *sql.Rows) error {
+	if names != nil {
+		return names
+	}
+	return eachOld(ctx, old, "SELECT slot, fields, layer, content, created, size, added, used FROM cache", func(r *sql.Rows) error {
 		var slot, layer, content, created string
 		var fields []byte
 		var size, added, used int64
@@ -156,19 +158,20 @@ func (s *Store) recordOld(ctx context.Context, dir string) error {
 			return err
 		})
 	})
-	return nil
 }
 
-// eachOld calls f for the rows of a query until one cannot be read or f fails.
-func eachOld(ctx context.Context, old *sql.DB, query string, f func(*sql.Rows) error) {
+// eachOld calls f for the rows of a query until one cannot be read or f fails,
+// and returns f's error.
+func eachOld(ctx context.Context, old *sql.DB, query string, f func(*sql.Rows) error) error {
 	rows, err := old.QueryContext(ctx, query)
 	if err != nil {
-		return
+		return nil
 	}
 	defer rows.Close()
 	for rows.Next() {
-		if f(rows) != nil {
-			return
+		if err := f(rows); err != nil {
+			return err
 		}
 	}
+	return nil
 }

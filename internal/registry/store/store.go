@@ -16,7 +16,6 @@ import (
 	"nacre/internal/registry"
 
 	"github.com/opencontainers/go-digest"
-	_ "modernc.org/sqlite" // the database driver
 )
 
 // Options of Open. The zero value is right for every command.
@@ -182,7 +181,7 @@ func (s *Store) Close() error {
 		s.bin.empty()
 		errs = append(errs, s.disown(ctx))
 	}
-	errs = append(errs, s.db.Close())
+	errs = append(errs, closeDB(s.db, s.root))
 	return s.fail(errors.Join(errs...))
 }
 

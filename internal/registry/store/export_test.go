@@ -1,0 +1,39 @@
+package store
+
+import (
+	"context"
+	"fmt"
+	"testing"
+
+	"nacre/internal/image"
+	"nacre/internal/registry"
+
+	"github.com/opencontainers/go-digest"
+)
+
+// AddImages records n images without content, for measurements.
+func AddImages(t testing.TB, s *Store, n int) {
+	ctx := context.Background()
+	err := s.update(ctx, func(tx querier) error {
+		for i := range n {
+			d := digest.FromString(fmt.Sprint("manifest", i))
+			row := imageRow{
+				desc: registry.Descriptor{MediaType: image.TypeManifest, Digest: d, Size: 1234},
+				id:   digest.FromString(fmt.Sprint("config", i)), created: "2026-01-02T03:04:05.123456789Z", bytes: int64(i),
+				platform: `{"architecture":"amd64","os":"linux"}`, labels: `{"maintainer":"someone","org.opencontainers.image.title":"an app"}`,
+			}
+			if err := s.insertImage(ctx, tx, row); err != nil {
+				return err
+			}
+			for _, repo := range []string{"example.com/app", "docker.io/library/app"} {
+				if err := s.insertName(ctx, tx, registry.Ref{Repo: repo, Tag: fmt.Sprint(i)}, d); err != nil {
+					return err
+				}
+			}
+		}
+		return nil
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+}
