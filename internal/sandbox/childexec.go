@@ -77,19 +77,13 @@ func (c *child) enterCwd() error {
 	return nil
 }
 
-// resetSignals undoes what whoever started us ignores: a program starts with all
-// signals at their default.
+// resetSignals undoes what nohup and shells do to what they start: a program begins with
+// all signals at their default. The Go runtime handles all others, which executing a
+// program undoes, but these two it leaves ignored.
 func resetSignals() {
-	type sigaction struct {
-		handler, flags, restorer uintptr
-		mask                     uint64
-	}
-	for _, sig := range []unix.Signal{
-		unix.SIGHUP, unix.SIGINT, unix.SIGQUIT, unix.SIGPIPE, unix.SIGTERM, unix.SIGUSR1, unix.SIGUSR2, unix.SIGALRM,
-		unix.SIGCHLD, unix.SIGTSTP, unix.SIGTTIN, unix.SIGTTOU, unix.SIGWINCH, unix.SIGCONT,
-	} {
-		var act sigaction // SIG_DFL
-		unix.RawSyscall6(unix.SYS_RT_SIGACTION, uintptr(sig), uintptr(unsafe.Pointer(&act)), 0, 8, 0, 0)
+	var byDefault [4]uint64 // struct sigaction
+	for _, sig := range []unix.Signal{unix.SIGHUP, unix.SIGINT} {
+		unix.RawSyscall6(unix.SYS_RT_SIGACTION, uintptr(sig), uintptr(unsafe.Pointer(&byDefault)), 0, 8, 0, 0)
 	}
 }
 
@@ -162,8 +156,8 @@ func (c *child) loadFilter() error {
 		_, _, errno := unix.RawSyscall(unix.SYS_SECCOMP, unix.SECCOMP_SET_MODE_FILTER, uintptr(flags), uintptr(unsafe.Pointer(&prog)))
 		return errno
 	}
-	errno := load(c.FilterFlg)
-	if errno == unix.EINVAL && c.FilterFlg == unix.SECCOMP_FILTER_FLAG_SPEC_ALLOW {
+	errno := load(c.FilterFlags)
+	if errno == unix.EINVAL && c.FilterFlags == unix.SECCOMP_FILTER_FLAG_SPEC_ALLOW {
 		errno = load(0) // kernels before 4.17
 	}
 	if errno != 0 {
@@ -233,9 +227,12 @@ func (c *child) execute() error {
 	if err := unix.Prctl(unix.PR_SET_PDEATHSIG, uintptr(unix.SIGKILL), 0, 0, 0); err != nil {
 		return fail("set parent death signal", err)
 	}
-	poll := []unix.PollFd{{Fd: reportFd}}
+	poll := []unix.PollFd{{Fd: socketFd}}
 	if n, err := unix.Poll(poll, 0); err == nil && n > 0 && poll[0].Revents&(unix.POLLHUP|unix.POLLERR) != 0 {
 		os.Exit(CodeSandbox)
+	}
+	if err := c.report(reportStarting, ""); err != nil {
+		return fail("report", err)
 	}
 	name := c.Args[0]
 	if strings.Contains(name, "/") {

@@ -31,7 +31,7 @@ func (c *child) mount(m *mount, source int) error {
 		defer unix.Close(fd)
 		return setAttr(fd, m.Set, m.Clear, 0, false)
 	}
-	isDir := true
+	isDir := source < 0
 	if source < 0 {
 		fd, err := newFS(m.Type, m.Source, m.Data, m.Set)
 		if err != nil {
@@ -68,15 +68,9 @@ func (c *child) mount(m *mount, source int) error {
 func (c *child) fillDev(dev int) error {
 	c.dev = dev // kept open
 	for i, d := range c.Devices {
-		target, err := c.mountPoint(d.Path, false)
-		if err != nil {
-			return err
-		}
-		if err := c.devices[i].attach(target); err != nil {
+		if err := c.mountDevice(d.Path, c.devices[i]); err != nil {
 			return fmt.Errorf("%s: %w", d.Path, err)
 		}
-		unix.Close(target)
-		unix.Close(c.devices[i].fd)
 	}
 	for _, link := range [...][2]string{
 		{"fd", "/proc/self/fd"}, {"stdin", "/proc/self/fd/0"}, {"stdout", "/proc/self/fd/1"}, {"stderr", "/proc/self/fd/2"},
@@ -87,6 +81,23 @@ func (c *child) fillDev(dev int) error {
 		}
 	}
 	return nil
+}
+
+func (c *child) mountDevice(name string, node int) error {
+	defer unix.Close(node)
+	if base, ok := strings.CutPrefix(name, "/dev/"); ok && !strings.Contains(base, "/") {
+		// Nothing but us was in this directory yet: names are what they say.
+		if err := mknod(c.dev, base, false); err != nil {
+			return err
+		}
+		return unix.MoveMount(node, "", c.dev, base, unix.MOVE_MOUNT_F_EMPTY_PATH)
+	}
+	target, err := c.mountPoint(name, false)
+	if err != nil {
+		return err
+	}
+	defer unix.Close(target)
+	return moveMount(node, target)
 }
 
 // setNames sets what belongs to the namespaces: host name, network, sysctls.

@@ -40,7 +40,35 @@ func (c *child) mountPoint(name string, dir bool) (int, error) {
 	if !errors.Is(err, unix.ENOENT) {
 		return fd, err
 	}
+	if fd, err = c.makeLast(path.Clean("/"+name), dir); err == nil {
+		return fd, nil
+	}
 	return c.make(name, dir)
+}
+
+// makeLast is the usual case: all but the last component of name, which has no symlinks
+// in it, are there.
+func (c *child) makeLast(name string, dir bool) (int, error) {
+	parent, base := path.Split(name)
+	up, err := c.open(parent, unix.O_DIRECTORY)
+	if err != nil {
+		return -1, err
+	}
+	defer unix.Close(up)
+	if id, err := mountID(up); err != nil || id == c.mountID {
+		return -1, unix.EXDEV // to be reported under its real name, which takes a walk
+	}
+	if err := mknod(up, base, dir); err != nil {
+		return -1, err
+	}
+	return unix.Openat(up, base, unix.O_PATH|unix.O_NOFOLLOW|unix.O_CLOEXEC, 0)
+}
+
+func mknod(up int, name string, dir bool) error {
+	if dir {
+		return unix.Mkdirat(up, name, 0o755)
+	}
+	return unix.Mknodat(up, name, unix.S_IFREG|0o644, 0)
 }
 
 // make walks name, following symlinks by hand, and makes what is missing.
@@ -117,12 +145,7 @@ func (c *child) create(parent, name string, dir bool) error {
 	if err := unix.Fstat(up, &before); err != nil {
 		return &os.PathError{Op: "stat", Path: parent, Err: err}
 	}
-	if dir {
-		err = unix.Mkdirat(up, name, 0o755)
-	} else {
-		err = unix.Mknodat(up, name, unix.S_IFREG|0o644, 0)
-	}
-	if err != nil {
+	if err := mknod(up, name, dir); err != nil {
 		return &os.PathError{Op: "make mount point", Path: "/" + full, Err: err}
 	}
 	id, err := mountID(up)
@@ -132,7 +155,7 @@ func (c *child) create(parent, name string, dir bool) error {
 	if err := setTimes(up, &before); err != nil {
 		return &os.PathError{Op: "set times", Path: "/" + parent, Err: err}
 	}
-	return c.report(report{Created: full})
+	return c.report(reportCreated, full)
 }
 
 // setTimes sets the times of the directory an O_PATH descriptor refers to.

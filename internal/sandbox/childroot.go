@@ -160,7 +160,7 @@ func (c *child) makeDevices(scratch int) error {
 		if err != nil {
 			return err
 		}
-		c.devices = append(c.devices, tree{fd: fd})
+		c.devices = append(c.devices, fd)
 	}
 	unix.Umask(0o022)
 	return nil

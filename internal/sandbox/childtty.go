@@ -52,7 +52,7 @@ func (c *child) makeTerminal() error {
 			return fail("use terminal", err)
 		}
 	}
-	if err := c.report(report{Console: true}, master); err != nil {
+	if err := c.report(reportTerminal, "", master); err != nil {
 		return fail("hand over terminal", err)
 	}
 	return nil

@@ -1,11 +1,13 @@
 package sandbox
 
 import (
-	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"os"
 	"runtime"
+	"strconv"
+	"strings"
 	"syscall"
 
 	"golang.org/x/sys/unix"
@@ -19,8 +21,9 @@ const (
 
 // Descriptors of the child, beside the three of the process.
 const (
-	planFd   = 3 // the plan, as JSON in a memfd
-	reportFd = 4 // a packet socket: the child's reports; closed by executing the program
+	// socketFd is a packet socket. The plan's file and the standard streams come in by
+	// it, reports go out. Executing the program closes it.
+	socketFd = 3
 )
 
 // Init must be the first thing main does: in a copy of this program that Run started, it
@@ -41,7 +44,7 @@ func runChild() {
 	runtime.LockOSThread()
 	c := child{}
 	err := c.run()
-	c.report(report{Fail: newFailure(err)})
+	c.report(reportFailure, encodeFailure(err))
 	os.Exit(CodeSandbox)
 }
 
@@ -51,39 +54,40 @@ type child struct {
 	root        int    // the root of the sandbox, O_PATH
 	null, empty tree   // what covers masked files and directories
 	sources     []int  // what plan.Mounts mounts, where it comes from the host or is a file; else -1
-	devices     []tree // of plan.Devices
+	devices     []int  // of plan.Devices
 	dev, pts    int    // the file systems of /dev and /dev/pts, where they were mounted; else -1
 	mountID     uint64 // of the root
 }
 
-// report is one message from the child. Each has one field set.
-type report struct {
-	Created string   `json:",omitempty"` // a mount point made in the root
-	Fail    *failure `json:",omitempty"`
-	Console bool     `json:",omitempty"` // the terminal's descriptor comes with it
+// report is one message from the child: its kind in the first byte, then a text.
+//
+//	c  path: a mount point was made in the root
+//	t  the terminal's descriptor comes with it
+//	s  the program is executed now: it is this message's sender or nobody
+//	f  code, error number, operation, text with newlines between: it failed
+const (
+	reportCreated  = 'c'
+	reportTerminal = 't'
+	reportStarting = 's'
+	reportFailure  = 'f'
+)
+
+// encodeFailure writes down why the child gave up.
+func encodeFailure(err error) string {
+	start := &StartError{Code: CodeSandbox, Op: "sandbox", Err: err}
+	errors.As(err, &start)
+	var errno syscall.Errno
+	errors.As(err, &errno)
+	op := strings.ReplaceAll(start.Op, "\n", " ")
+	return fmt.Sprintf("%d\n%d\n%s\n%s", start.Code, errno, op, start.Err)
 }
 
-// failure is a StartError on its way.
-type failure struct {
-	Code  int
-	Op    string
-	Text  string
-	Errno syscall.Errno
-}
-
-func newFailure(err error) *failure {
-	f := &failure{Code: CodeSandbox, Op: "sandbox", Text: err.Error()}
-	var start *StartError
-	if errors.As(err, &start) {
-		f.Code, f.Op, f.Text = start.Code, start.Op, start.Err.Error()
-	}
-	errors.As(err, &f.Errno)
-	return f
-}
-
-// startError is the failure for the caller: its text, and the error number it came from.
-func (f *failure) startError() *StartError {
-	return &StartError{Code: f.Code, Op: f.Op, Err: &remoteError{f.Text, f.Errno}}
+// decodeFailure makes it the caller's error, with the error number it came from.
+func decodeFailure(text string) *StartError {
+	part := append(strings.SplitN(text, "\n", 4), "", "", "")
+	code, _ := strconv.Atoi(part[0])
+	errno, _ := strconv.Atoi(part[1])
+	return &StartError{Code: code, Op: part[2], Err: &remoteError{part[3], syscall.Errno(errno)}}
 }
 
 // remoteError is an error of another process.
@@ -101,16 +105,13 @@ func (e *remoteError) Unwrap() error {
 	return e.errno
 }
 
-func (c *child) report(r report, fds ...int) error {
-	data, err := json.Marshal(r)
-	if err != nil {
-		return err
+// report sends a message, with descriptors if any.
+func (c *child) report(kind byte, text string, fds ...int) error {
+	var rights []byte
+	if len(fds) > 0 {
+		rights = unix.UnixRights(fds...)
 	}
-	if len(fds) == 0 {
-		_, err = unix.Write(reportFd, data)
-		return err
-	}
-	return unix.Sendmsg(reportFd, data, unix.UnixRights(fds...), nil, 0)
+	return unix.Sendmsg(socketFd, append([]byte{kind}, text...), rights, nil, 0)
 }
 
 // run does it all, in this order: what needs the host's paths, the new root, what is
@@ -130,22 +131,76 @@ func (c *child) run() error {
 	return c.execute()
 }
 
+// readPlan waits for the plan and the standard streams.
 func (c *child) readPlan() error {
+	unix.CloseOnExec(socketFd)
+	fds, err := receivePlan()
+	if err != nil {
+		return fail("receive plan", err)
+	}
+	for fd, theirs := range fds[1:] {
+		if err := unix.Dup3(theirs, fd, 0); err != nil {
+			return fail("take over standard streams", err)
+		}
+		unix.Close(theirs)
+	}
+	data, err := readAll(fds[0])
+	if err != nil {
+		return fail("read plan", err)
+	}
+	unix.Close(fds[0])
+	return c.plan.decode(data)
+}
+
+// receivePlan waits for the descriptors: the plan's file and three streams. It does
+// not return if there is nobody any more to send them.
+func receivePlan() ([]int, error) {
+	buf, rights := make([]byte, 16), make([]byte, unix.CmsgSpace(4*4))
+	for {
+		n, rn, _, _, err := unix.Recvmsg(socketFd, buf, rights, unix.MSG_CMSG_CLOEXEC)
+		switch {
+		case errors.Is(err, unix.EINTR):
+			continue
+		case err != nil:
+			return nil, err
+		case n == 0:
+			os.Exit(CodeSandbox)
+		}
+		return receivedFds(rights[:rn], 4)
+	}
+}
+
+// receivedFds takes the descriptors that came with a message.
+func receivedFds(rights []byte, count int) ([]int, error) {
+	messages, err := unix.ParseSocketControlMessage(rights)
+	if err != nil || len(messages) != 1 {
+		return nil, errors.New("no descriptors came with the message")
+	}
+	fds, err := unix.ParseUnixRights(&messages[0])
+	if err == nil && len(fds) != count {
+		err = fmt.Errorf("%d descriptors came with the message, not %d", len(fds), count)
+	}
+	return fds, err
+}
+
+// readAll reads the file fd is, from its start.
+func readAll(fd int) ([]byte, error) {
 	var st unix.Stat_t
-	if err := unix.Fstat(planFd, &st); err != nil {
-		return fmt.Errorf("read plan: %w", err)
+	if err := unix.Fstat(fd, &st); err != nil {
+		return nil, err
 	}
 	data := make([]byte, st.Size)
 	for done := 0; done < len(data); {
-		n, err := unix.Pread(planFd, data[done:], int64(done))
-		if n <= 0 {
-			return fmt.Errorf("read plan: %w", err)
+		n, err := unix.Pread(fd, data[done:], int64(done))
+		if err != nil {
+			return nil, err
+		}
+		if n == 0 {
+			return nil, io.ErrUnexpectedEOF
 		}
 		done += n
 	}
-	unix.Close(planFd)
-	unix.CloseOnExec(reportFd)
-	return json.Unmarshal(data, &c.plan)
+	return data, nil
 }
 
 // enter joins what the process is to be a member of.
@@ -171,8 +226,8 @@ func (c *child) enter() error {
 			return fail("enter namespace "+j.Path, err)
 		}
 	}
-	if c.OOMScore != nil {
-		if err := writeFile("/proc/self/oom_score_adj", fmt.Sprint(*c.OOMScore)); err != nil {
+	if c.SetOOMScore {
+		if err := writeFile("/proc/self/oom_score_adj", strconv.Itoa(c.OOMScore)); err != nil {
 			return fail("set oom_score_adj", err)
 		}
 	}

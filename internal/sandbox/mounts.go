@@ -43,7 +43,7 @@ func newMounts(s *specs.Spec, files []File, devices bool) ([]mount, error) {
 			return nil, fmt.Errorf("mount on %s: id mappings are not supported", m.Destination)
 		}
 		if m.Type == "cgroup" || m.Type == "cgroup2" {
-			list, err := cgroupMounts(m)
+			list, err := cgroupMounts(m, hasLimits(s.Linux.Resources))
 			if err != nil {
 				return nil, err
 			}
@@ -202,19 +202,20 @@ var unifiedOnly = sync.OnceValue(func() bool {
 
 // cgroupMounts is what a mount of cgroups means on this host: one file system, or, in
 // version 1, one per hierarchy in a tmpfs. The cgroup namespace makes them begin at
-// the process's own.
-func cgroupMounts(m specs.Mount) ([]mount, error) {
+// the process's own cgroups. In version 1 there is something to see only where it has
+// some of its own; a dozen mounts for nothing would be half of what starting it costs.
+func cgroupMounts(m specs.Mount, limited bool) ([]mount, error) {
 	if unifiedOnly() {
 		m.Type = "cgroup2"
 		one, err := newMount(m)
 		return []mount{one}, err
 	}
+	if !limited {
+		return nil, nil
+	}
 	list, err := hierarchies()
 	if err != nil {
 		return nil, fmt.Errorf("mount on %s: %w", m.Destination, err)
-	}
-	if len(list) == 0 {
-		return nil, nil
 	}
 	flags, err := newMount(m)
 	if err != nil {

@@ -24,7 +24,8 @@ type plan struct {
 	Join        []join   // namespaces to enter
 	Cgroups     []string // cgroup.procs files to be entered
 	NewCgroupNS bool
-	OOMScore    *int
+	SetOOMScore bool
+	OOMScore    int
 	Hostname    string
 	Domain      string
 	Loopback    bool // bring it up
@@ -41,11 +42,14 @@ type plan struct {
 	Caps        capSets
 	NoNewPriv   bool
 	Filter      []byte
-	FilterFlg   uint
+	FilterFlags uint
 
 	Args, Env []string
 	Cwd       string
 }
+
+// lower has a name of its own only to be short.
+type lower = rootfs.Lower
 
 type join struct {
 	Flag int
@@ -89,7 +93,6 @@ func newPlan(c *Config) (*plan, error) {
 		Root:         c.Root,
 		ReadonlyRoot: s.Root != nil && s.Root.Readonly,
 		AllDevices:   allDevices(s.Linux.Resources),
-		OOMScore:     s.Process.OOMScoreAdj,
 		Hostname:     s.Hostname,
 		Domain:       s.Domainname,
 		Masked:       s.Linux.MaskedPaths,
@@ -100,6 +103,9 @@ func newPlan(c *Config) (*plan, error) {
 		Args:         s.Process.Args,
 		Env:          s.Process.Env,
 		Cwd:          s.Process.Cwd,
+	}
+	if score := s.Process.OOMScoreAdj; score != nil {
+		p.SetOOMScore, p.OOMScore = true, *score
 	}
 	if b := s.Process.ConsoleSize; b != nil {
 		p.Size = Size{Width: int(b.Width), Height: int(b.Height)}
@@ -134,7 +140,7 @@ func (p *plan) addParts(c *Config) (err error) {
 		if p.Filter, err = seccompProgram(s.Linux.Seccomp); err != nil {
 			return err
 		}
-		if p.FilterFlg, err = seccompFlags(s.Linux.Seccomp.Flags); err != nil {
+		if p.FilterFlags, err = seccompFlags(s.Linux.Seccomp.Flags); err != nil {
 			return err
 		}
 	}

@@ -1,0 +1,109 @@
+package sandbox
+
+import (
+	"fmt"
+	"os"
+	"runtime"
+	"strconv"
+	"sync"
+	"syscall"
+
+	"golang.org/x/sys/unix"
+)
+
+// launched is a copy of this program in new namespaces. It waits for a plan.
+type launched struct {
+	process *os.Process
+	socket  int // ours; see the report constants for what is said over it
+	done    chan struct{}
+	state   *os.ProcessState // valid once done is closed
+	err     error            // of waiting
+}
+
+// launch starts a copy. It is waited for from the start, so that it never stays as a zombie.
+func launch(flags uintptr) (*launched, error) {
+	l := &launched{done: make(chan struct{})}
+	started := make(chan error)
+	go func() {
+		// The kernel kills the copy when the thread that started it ends, be it that
+		// some other part of the program has no more use for that thread: it stays
+		// with us until the copy has ended.
+		runtime.LockOSThread()
+		defer runtime.UnlockOSThread()
+		err := l.start(flags)
+		started <- err
+		if err == nil {
+			l.state, l.err = l.process.Wait()
+			close(l.done)
+		}
+	}()
+	return l, <-started
+}
+
+func (l *launched) start(flags uintptr) error {
+	exe, err := selfExe()
+	if err != nil {
+		return err
+	}
+	null, err := devNull()
+	if err != nil {
+		return err
+	}
+	pair, err := unix.Socketpair(unix.AF_UNIX, unix.SOCK_SEQPACKET|unix.SOCK_CLOEXEC, 0)
+	if err != nil {
+		return os.NewSyscallError("socketpair", err)
+	}
+	theirs := os.NewFile(uintptr(pair[1]), "socket")
+	defer theirs.Close()
+	l.process, err = os.StartProcess(exe, []string{childName}, &os.ProcAttr{
+		// It has no work for a second processor nor time for garbage, and need not read
+		// its cgroup to learn that.
+		Env:   []string{"GOGC=off", "GOMAXPROCS=1", "GODEBUG=containermaxprocs=0,updatemaxprocs=0"},
+		Files: []*os.File{null, null, null, theirs},
+		Dir:   "/",
+		Sys:   &syscall.SysProcAttr{Cloneflags: flags, Setsid: true, Pdeathsig: syscall.SIGKILL},
+	})
+	if err != nil {
+		unix.Close(pair[0])
+		return err
+	}
+	l.socket = pair[0]
+	return nil
+}
+
+// give sends the plan and the standard streams.
+func (l *launched) give(p *plan, stdio [3]*os.File) error {
+	fd, err := unix.MemfdCreate("nacre-plan", unix.MFD_CLOEXEC)
+	if err != nil {
+		return os.NewSyscallError("memfd_create", err)
+	}
+	f := os.NewFile(uintptr(fd), "plan")
+	defer f.Close()
+	if _, err := f.Write(p.encode()); err != nil {
+		return err
+	}
+	fds := []int{fd}
+	for _, s := range stdio {
+		fds = append(fds, int(s.Fd()))
+	}
+	err = unix.Sendmsg(l.socket, []byte{0}, unix.UnixRights(fds...), nil, unix.MSG_NOSIGNAL)
+	runtime.KeepAlive(stdio)
+	return os.NewSyscallError("sendmsg", err)
+}
+
+// devNull is open for good: every copy starts with it as its standard streams.
+var devNull = sync.OnceValues(func() (*os.File, error) { return os.OpenFile(os.DevNull, os.O_RDWR, 0) })
+
+// selfExe is a path of this program, as a read-only mount that is nowhere in the file
+// system: a process in the sandbox could get hold of the file through
+// /proc/1/exe, and write to it once nobody executes it any more (CVE-2019-5736).
+var selfExe = sync.OnceValues(func() (string, error) {
+	fd, err := openTree(unix.AT_FDCWD, "/proc/self/exe", 0)
+	if err != nil {
+		return "", fmt.Errorf("open own program: %w", err)
+	}
+	if err := setAttr(fd, unix.MOUNT_ATTR_RDONLY, 0, unix.MS_PRIVATE, false); err != nil {
+		return "", fmt.Errorf("open own program: %w", err)
+	}
+	return "/proc/self/fd/" + strconv.Itoa(fd), nil
+})
