@@ -82,7 +82,29 @@ func (s *Store) dropBlob(ctx context.Context, d digest.Digest) error {
 	return s.removing(ctx, func(tx querier, r *removal) error { return r.blob(ctx, tx, d) })
 }
 
-// insertBlob records a blob that is about to be renamed into place.
+// placeBlob moves a finished file to its place, unless it is there already, and
+// records it.
+func (s *Store) placeBlob(ctx context.Context, tx querier, m *moves, tmp string, d registry.Descriptor, of digest.Digest, boot string) error {
+	path := s.blobPath(d.Digest)
+	row, err := s.blobRow(ctx, tx, d.Digest)
+	if err != nil && !errors.Is(err, registry.ErrAbsent) {
+		return err
+	}
+	st, serr := os.Lstat(path)
+	if err == nil && serr == nil && st.Size() == d.Size && s.sure(row.boot) {
+		boot = row.boot
+	} else {
+		if err := m.away(s, path); err != nil {
+			return err
+		}
+		if err := m.to(tmp, path); err != nil {
+			return err
+		}
+	}
+	return s.insertBlob(ctx, tx, d, of, boot)
+}
+
+// insertBlob records a blob that is in place.
 func (s *Store) insertBlob(ctx context.Context, tx querier, d registry.Descriptor, of digest.Digest, boot string) error {
 	// An upload of unknown type does not make one forget a type known before.
 	_, err := tx.ExecContext(ctx, `INSERT INTO blob (digest, media, size, layer, added, boot)
@@ -161,10 +183,7 @@ func (s *Store) keepBlob(ctx context.Context, l *Lease, tmp string, d registry.D
 	defer l.mu.Unlock()
 	made := l.made
 	err := s.update(ctx, func(tx querier) error {
-		if err := moved.to(tmp, s.blobPath(d.Digest)); err != nil {
-			return err
-		}
-		if err := s.insertBlob(ctx, tx, d, "", boot); err != nil {
+		if err := s.placeBlob(ctx, tx, &moved, tmp, d, "", boot); err != nil {
 			return err
 		}
 		if err := insertEdges(ctx, tx, d.Digest, refs); err != nil {
@@ -173,14 +192,14 @@ func (s *Store) keepBlob(ctx context.Context, l *Lease, tmp string, d registry.D
 		return l.insert(ctx, tx, d.Digest)
 	})
 	if err != nil {
-		// The file stays if it was there before: the same bytes are in it.
-		if _, rerr := s.blobRow(ctx, s.db, d.Digest); errors.Is(rerr, registry.ErrAbsent) {
-			moved.undo()
-		}
-		os.Remove(tmp)
+		moved.undo()
 		l.made = made
+	}
+	os.Remove(tmp) // not there any more if it was moved
+	if err != nil {
 		return err
 	}
+	s.unlink(moved.trash...)
 	l.pins[d.Digest] = true
 	s.mu.Lock()
 	s.wrote = true

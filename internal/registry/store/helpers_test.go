@@ -115,3 +115,11 @@ func has(t testing.TB, s *store.Store, diffID digest.Digest) bool {
 	_, err := s.Layer(t.Context(), diffID)
 	return err == nil
 }
+
+type platform = image.Platform
+
+var (
+	defaultPlatform = image.DefaultPlatform()
+	otherPlatform   = platform{OS: "linux", Architecture: "riscv64"}
+)
+const gzipLayer = "application/vnd.oci.image.layer.v1.tar+gzip"

@@ -294,15 +294,15 @@ func (s *Store) MakeLayer(ctx context.Context, l *Lease, make func(dir string) (
 			return layer.Info{}, err
 		}
 	}
-	if err := s.adopt(ctx, l, dir, info, nil); err != nil {
+	if err := s.adopt(ctx, l, dir, info, "", nil); err != nil {
 		return layer.Info{}, fmt.Errorf("keep layer %s: %w", info.DiffID, err)
 	}
 	return info, nil
 }
 
 // adopt moves a finished layer from dir to its place and records it, together
-// with what also records, held by l. A layer that is there already stays.
-func (s *Store) adopt(ctx context.Context, l *Lease, dir string, info layer.Info, also func(tx querier, m *moves) error) error {
+// with what also records of the blob it came as, both held by l. A layer that is there already stays.
+func (s *Store) adopt(ctx context.Context, l *Lease, dir string, info layer.Info, blob digest.Digest, also func(tx querier, m *moves) error) error {
 	hex, err := hexOf(info.DiffID)
 	if err != nil {
 		return err
@@ -338,8 +338,11 @@ func (s *Store) adopt(ctx context.Context, l *Lease, dir string, info layer.Info
 				return err
 			}
 		}
-		if also != nil {
+		if blob != "" {
 			if err := also(tx, &moved); err != nil {
+				return err
+			}
+			if err := l.insert(ctx, tx, blob); err != nil {
 				return err
 			}
 		}
@@ -352,6 +355,9 @@ func (s *Store) adopt(ctx context.Context, l *Lease, dir string, info layer.Info
 	}
 	s.unlink(moved.trash...)
 	l.pins[info.DiffID] = true
+	if blob != "" {
+		l.pins[blob] = true
+	}
 	s.mu.Lock()
 	s.whole[info.DiffID], s.wrote = true, true
 	s.mu.Unlock()

@@ -310,7 +310,7 @@ func (u *layerUpload) keep() error {
 			// No compression we know, and yet not what was sent.
 			return fmt.Errorf("layer %s: %w: its tar is %s", u.d.Digest, registry.ErrInvalid, u.info.DiffID)
 		}
-		return u.s.adopt(u.ctx, u.lease, u.dir, u.info, nil)
+		return u.s.adopt(u.ctx, u.lease, u.dir, u.info, "", nil)
 	}
 	if err := u.blob.Close(); err != nil {
 		return u.s.fail(err)
@@ -324,14 +324,8 @@ func (u *layerUpload) keep() error {
 		return u.s.fail(err)
 	}
 	defer os.Remove(tmp) // gone from there if all went well
-	return u.s.adopt(u.ctx, u.lease, u.dir, u.info, func(tx querier, m *moves) error {
-		if err := u.s.insertBlob(u.ctx, tx, u.d, u.info.DiffID, u.s.boot); err != nil {
-			return err
-		}
-		if err := m.to(tmp, u.s.blobPath(u.d.Digest)); err != nil {
-			return err
-		}
-		return u.lease.insert(u.ctx, tx, u.d.Digest)
+	return u.s.adopt(u.ctx, u.lease, u.dir, u.info, u.d.Digest, func(tx querier, m *moves) error {
+		return u.s.placeBlob(u.ctx, tx, m, tmp, u.d, u.info.DiffID, u.s.boot)
 	})
 }
 
@@ -395,7 +389,7 @@ func (s *Store) ingestBlob(ctx context.Context, d, diffID digest.Digest) error {
 	if err != nil {
 		return err
 	}
-	return s.adopt(ctx, l, dir, info, func(tx querier, _ *moves) error {
+	return s.adopt(ctx, l, dir, info, d, func(tx querier, _ *moves) error {
 		_, err := tx.ExecContext(ctx, "UPDATE blob SET layer = ? WHERE digest = ?", info.DiffID, d)
 		return err
 	})
