@@ -124,6 +124,7 @@ func (d *docker) close() error {
 		_ = d.daemon.Process.Kill()
 		<-d.exited
 	}
+	_ = syscall.Unmount(d.dir+"/exec/netns/default", 0) // where a container had a network
 	return os.RemoveAll(d.dir)
 }
 

@@ -47,7 +47,7 @@ func TestFullStore(t *testing.T) {
 	small := writeFiles(t, map[string]string{"a": "a\n", "Dockerfile": "FROM busybox\nCOPY a /a\nRUN cat /a /a > /b\nCMD [\"cat\",\"/b\"]\n"})
 	s.build(t, "small", small)
 	id := s.inspect(t, "small", "{{.Id}}")
-	before := listing(t, s.root)
+	before := listing(t, s.root+"/layers")
 
 	dir := writeFiles(t, map[string]string{"big": random(1, 40<<20), "Dockerfile": "FROM busybox\nCOPY big /big\n"})
 	full := []string{`(?i)no space left`}
@@ -65,8 +65,11 @@ func TestFullStore(t *testing.T) {
 	s.fails(t, 1, full, "import", raw, "big")
 
 	s.check(t)
-	if after := listing(t, s.root); after != before {
-		t.Errorf("the store holds what it did not before:\n%s\nbefore:\n%s", after, before)
+	if after := listing(t, s.root+"/layers"); after != before {
+		t.Errorf("the store holds layers it did not before:\n%s\nbefore:\n%s", after, before)
+	}
+	if left, err := os.ReadDir(s.root + "/tmp"); len(left) > 0 || err != nil {
+		t.Errorf("half done things are left behind: %v, %v", left, err)
 	}
 	if got := s.inspect(t, "small", "{{.Id}}"); got != id {
 		t.Errorf("the image is %s, was %s", got, id)

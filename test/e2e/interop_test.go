@@ -149,9 +149,12 @@ func TestPodman(t *testing.T) {
 		file := filepath.Join(dir, format+".tar")
 		tool(t, with(pod, "save", "-q", "--format", format, "-o", file, "sample:1")...)
 		again := newStore(t)
-		again.ok(t, "load", "-i", file)
-		// podman writes the name in full; here it is short for the same.
-		if got := again.inspect(t, "localhost/sample:1", "{{.Id}}"); got != id && format == "docker-archive" {
+		// Versions of podman differ in what the name was in full.
+		_, name, _ := strings.Cut(again.ok(t, "load", "-i", file), "Loaded image: ")
+		if !strings.HasSuffix(name, "sample:1") {
+			t.Errorf("%s: it is loaded as %q", format, name)
+		}
+		if got := again.inspect(t, name, "{{.Id}}"); got != id && format == "docker-archive" {
 			t.Errorf("%s: the image is %s, was %s", format, got, id)
 		}
 		if format == "oci-archive" {
@@ -164,7 +167,7 @@ func TestPodman(t *testing.T) {
 				t.Errorf("the manifest is %s in podman's archive, %s here (podman: %s)", idx.Manifests[0].Digest, got, digest)
 			}
 		}
-		if got := again.ok(t, "run", "--rm", "--network", "none", "localhost/sample:1", "sh", "-c", look); got != want {
+		if got := again.ok(t, "run", "--rm", "--network", "none", name, "sh", "-c", look); got != want {
 			t.Errorf("%s: it looks like\n%s\nand was\n%s", format, got, want)
 		}
 	}

@@ -176,6 +176,9 @@ func (s *store) run(t testing.TB, args ...string) result {
 	return s.runIn(t, "", args...)
 }
 
+// crash is how a Go program ends that was not written to end so.
+var crash = regexp.MustCompile(`(?m)^(panic|fatal error|runtime): .*(\n.*){0,4}\n(goroutine \d+|runtime stack:)`)
+
 // runIn is run with standard input.
 func (s *store) runIn(t testing.TB, stdin string, args ...string) result {
 	t.Helper()
@@ -188,8 +191,8 @@ func (s *store) runIn(t testing.TB, stdin string, args ...string) result {
 		t.Fatalf("nacre %s: %v", strings.Join(args, " "), err)
 	}
 	r := result{args, cmd.ProcessState.ExitCode(), stdout.String(), stderr.String(), time.Since(begin)}
-	if strings.Contains(r.stderr, "goroutine 1 [") {
-		t.Fatalf("panic: %v", r)
+	if crash.MatchString(r.stderr) {
+		t.Fatalf("it crashed: %v", r)
 	}
 	return r
 }
