@@ -30,6 +30,7 @@ func Decompress(r io.Reader) (rc io.ReadCloser, name string, err error) {
 	if err != nil && err != io.EOF {
 		return nil, "", err
 	}
+	err = nil
 	switch name = sniff(head); name {
 	case "gzip":
 		rc, err = gzip.NewReader(br)
