@@ -21,7 +21,7 @@ const (
 	refAnnotation = ocispec.AnnotationRefName
 )
 
-// MaxNames bounds index.json, which grows with the number of images (some 400
+// MaxNames bounds index.json in bytes. It grows with the number of images (some 400
 // bytes each) and so may be longer than the indexes of images.
 const MaxNames = 32 << 20
 
@@ -30,8 +30,19 @@ const MaxNames = 32 << 20
 //
 // An entry may have only a tag, or no name at all: its Ref then has only Tag or Digest.
 type Names struct {
-	index image.Index
+	entries []listed
+	index   image.Index // all but the entries
 }
+
+// listed is one entry of index.json.
+type listed struct {
+	ref  Ref        // what its annotations mean
+	desc Descriptor // as it is written, with them
+}
+
+// manifest tells whether the entry is an image: a layout's index may list other things, to be
+// ignored (OCI image-layout.md).
+func (l listed) manifest() bool { return isManifest(l.desc) }
 
 // ParseNames reads an index.json. Errors: ErrInvalid.
 func ParseNames(data []byte) (Names, error) {
@@ -49,16 +60,39 @@ func ParseNames(data []byte) (Names, error) {
 		if err := CheckDescriptor(d); err != nil {
 			return Names{}, fmt.Errorf("index.json: manifests[%d]: %w", i, err)
 		}
+		n.entries = append(n.entries, listed{nameOf(d), d})
 	}
+	n.index.Manifests = nil
 	return n, nil
+}
+
+// NamesOf lists images under their names. Of several images of one name the last has it;
+// a Ref without a tag lists an image without a name, where it has no other.
+func NamesOf(all []Named) Names {
+	last := map[Ref]int{}
+	named := map[digest.Digest]bool{}
+	entries := make([]listed, len(all))
+	for i, n := range all {
+		entries[i] = list(n)
+		last[entries[i].ref] = i
+		named[n.Desc.Digest] = named[n.Desc.Digest] || n.Ref.Tag != ""
+	}
+	var n Names
+	for i, e := range entries {
+		if last[e.ref] == i && (e.ref.Tag != "" || !named[e.desc.Digest]) {
+			n.entries = append(n.entries, e)
+		}
+	}
+	return n
 }
 
 // Marshal returns the index.json: the same bytes for the same names.
 func (n Names) Marshal() ([]byte, error) {
 	x := n.index
 	x.SchemaVersion, x.MediaType = 2, image.TypeIndex
-	if x.Manifests == nil {
-		x.Manifests = []Descriptor{}
+	x.Manifests = make([]Descriptor, 0, len(n.entries))
+	for _, e := range n.entries {
+		x.Manifests = append(x.Manifests, e.desc)
 	}
 	return image.Marshal(x)
 }
@@ -67,24 +101,24 @@ func (n Names) Marshal() ([]byte, error) {
 // repository finds any entry of that tag, one without anything the only image there is.
 // Errors: ErrAbsent; ErrInvalid where several images fit.
 func (n Names) Resolve(ref Ref) (Descriptor, error) {
-	fits := func(e Ref, d Descriptor) bool {
+	fits := func(e listed) bool {
 		switch {
 		case ref.Digest != "":
-			return d.Digest == ref.Digest
+			return e.desc.Digest == ref.Digest
 		case ref.Repo == "":
-			return ref.Tag == "" || e.Tag == ref.Tag
+			return ref.Tag == "" || e.ref.Tag == ref.Tag
 		}
-		return e.Repo == ref.Repo && e.Tag == ref.Tag
+		return e.ref.Repo == ref.Repo && e.ref.Tag == ref.Tag
 	}
 	var found Descriptor
-	for _, d := range n.index.Manifests {
-		if !isManifest(d) || !fits(nameOf(d), d) {
+	for _, e := range n.entries {
+		if !e.manifest() || !fits(e) {
 			continue
 		}
-		if found.Digest != "" && found.Digest != d.Digest {
+		if found.Digest != "" && found.Digest != e.desc.Digest {
 			return Descriptor{}, fmt.Errorf("%w: several images fit the name %q", ErrInvalid, ref)
 		}
-		found = d
+		found = e.desc
 	}
 	if found.Digest == "" {
 		return Descriptor{}, fmt.Errorf("%q: %w", ref, ErrAbsent)
@@ -94,66 +128,63 @@ func (n Names) Resolve(ref Ref) (Descriptor, error) {
 
 // All returns every image in order of name.
 func (n Names) All() []Named {
-	var all []Named
-	for _, d := range n.index.Manifests {
-		if isManifest(d) {
-			all = append(all, Named{Ref: nameOf(d), Desc: plain(d)})
+	type keyed struct {
+		name string
+		listed
+	}
+	var sorted []keyed
+	for _, e := range n.entries {
+		if e.manifest() {
+			sorted = append(sorted, keyed{e.ref.String(), e})
 		}
 	}
-	slices.SortStableFunc(all, func(a, b Named) int { return strings.Compare(a.Ref.String(), b.Ref.String()) })
+	slices.SortStableFunc(sorted, func(a, b keyed) int { return strings.Compare(a.name, b.name) })
+	all := make([]Named, len(sorted))
+	for i, k := range sorted {
+		all[i] = Named{Ref: k.ref, Desc: plain(k.desc)}
+	}
 	return all
-}
-
-// NamesOf lists images under their names. Of several images of one name the last has it;
-// a Ref without a tag lists an image without a name, where it has no other.
-func NamesOf(all []Named) Names {
-	last := map[Ref]int{}
-	named := map[digest.Digest]bool{}
-	for i, n := range all {
-		last[key(n)] = i
-		named[n.Desc.Digest] = named[n.Desc.Digest] || n.Ref.Tag != ""
-	}
-	var entries []Descriptor
-	for i, n := range all {
-		if last[key(n)] != i || (n.Ref.Tag == "" && named[n.Desc.Digest]) {
-			continue
-		}
-		entries = append(entries, entry(n))
-	}
-	return Names{}.replace(entries)
 }
 
 // With adds a name for d, taking it from whatever had it. Where ref has no tag, d
 // is listed without a name, unless it is listed already.
 func (n Names) With(ref Ref, d Descriptor) Names {
-	add := Named{ref, d}
-	drop := func(e Descriptor) bool {
+	add := list(Named{ref, d})
+	if add.ref.Tag == "" && slices.ContainsFunc(n.entries, func(e listed) bool { return e.desc.Digest == d.Digest }) {
+		return n
+	}
+	n, _ = n.without(func(e listed) bool {
 		// A name makes the nameless entry needless.
-		return nameOf(e) == key(add) || nameOf(e) == Ref{Digest: d.Digest}
-	}
-	if ref.Tag == "" {
-		if slices.ContainsFunc(n.index.Manifests, func(e Descriptor) bool { return e.Digest == d.Digest }) {
-			return n
-		}
-	}
-	entries := slices.DeleteFunc(slices.Clone(n.index.Manifests), drop)
-	return n.replace(append(entries, entry(add)))
+		return e.ref == add.ref || e.ref == Ref{Digest: d.Digest}
+	})
+	n.entries = append(n.entries, add)
+	return n
 }
 
-// key is the Ref under which an entry is found again: what nameOf will say of it.
-func key(n Named) Ref {
-	if n.Ref.Tag == "" {
-		return Ref{Digest: n.Desc.Digest}
-	}
-	return Ref{Repo: n.Ref.Repo, Tag: n.Ref.Tag}
+// Without removes a name. It tells whether there was one.
+func (n Names) Without(ref Ref) (Names, bool) {
+	want := key(ref)
+	return n.without(func(e listed) bool { return e.ref == want })
 }
 
-// entry is how an image and its name are written.
-func entry(n Named) Descriptor {
+// WithoutDigest removes everything that names d. It tells whether anything did.
+func (n Names) WithoutDigest(d digest.Digest) (Names, bool) {
+	return n.without(func(e listed) bool { return e.desc.Digest == d })
+}
+
+// without always returns entries of its own, so that they can be appended to.
+func (n Names) without(drop func(listed) bool) (Names, bool) {
+	before := len(n.entries)
+	n.entries = slices.DeleteFunc(slices.Clone(n.entries), drop)
+	return n, len(n.entries) < before
+}
+
+// list makes the entry for an image and its name.
+func list(n Named) listed {
+	ref := key(Ref{Repo: n.Ref.Repo, Tag: n.Ref.Tag, Digest: n.Desc.Digest})
 	d := plain(n.Desc)
-	ref := key(n)
 	if ref.Tag == "" {
-		return d
+		return listed{ref, d}
 	}
 	if d.Annotations == nil {
 		d.Annotations = map[string]string{}
@@ -162,31 +193,18 @@ func entry(n Named) Descriptor {
 	if ref.Repo != "" {
 		d.Annotations[nameAnnotation] = ref.String()
 	}
-	return d
+	return listed{ref, d}
 }
 
-// Without removes a name. It tells whether there was one.
-func (n Names) Without(ref Ref) (Names, bool) {
-	ref = key(Named{ref, Descriptor{Digest: ref.Digest}})
-	return n.without(func(d Descriptor) bool { return nameOf(d) == ref })
+// key is the Ref under which an entry is found again: what nameOf says of it.
+func key(ref Ref) Ref {
+	if ref.Tag == "" {
+		return Ref{Digest: ref.Digest}
+	}
+	return Ref{Repo: ref.Repo, Tag: ref.Tag}
 }
 
-// WithoutDigest removes everything that names d. It tells whether anything did.
-func (n Names) WithoutDigest(d digest.Digest) (Names, bool) {
-	return n.without(func(e Descriptor) bool { return e.Digest == d })
-}
-
-func (n Names) without(drop func(Descriptor) bool) (Names, bool) {
-	entries := slices.DeleteFunc(slices.Clone(n.index.Manifests), drop)
-	return n.replace(entries), len(entries) < len(n.index.Manifests)
-}
-
-func (n Names) replace(entries []Descriptor) Names {
-	n.index.Manifests = entries
-	return n
-}
-
-// isManifest: a layout's index may list other things, to be ignored (OCI image-layout.md).
+// isManifest tells whether d names an image or several.
 func isManifest(d Descriptor) bool {
 	return image.IsIndex(d.MediaType) || image.IsManifest(d.MediaType)
 }

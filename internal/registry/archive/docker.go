@@ -138,12 +138,11 @@ func (d *docker) layer(name string, diffID digest.Digest) (registry.Descriptor, 
 	if err != nil {
 		return registry.Descriptor{}, err
 	}
-	var head [6]byte
-	n, err := d.table.open(e).Read(head[:])
-	if err != nil && err != io.EOF {
-		return registry.Descriptor{}, err
+	packing, err := compression(d.table.open(e), e.size)
+	if err != nil {
+		return registry.Descriptor{}, fmt.Errorf("%q: %w", shown(name), err)
 	}
-	switch compressed(head[:n]) {
+	switch packing {
 	case "":
 		desc := registry.Descriptor{MediaType: image.TypeLayer, Digest: diffID, Size: e.size}
 		d.blobs[diffID] = blob{entry: e}

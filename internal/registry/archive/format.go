@@ -9,6 +9,7 @@ import (
 	"github.com/opencontainers/go-digest"
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 
+	"nacre/internal/layer"
 	"nacre/internal/registry"
 )
 
@@ -41,22 +42,13 @@ func checkLayout(data []byte) error {
 	return nil
 }
 
-// magics are how compressed files begin.
-var magics = [...]struct{ magic, name string }{
-	{"\x1f\x8b", "gzip"},
-	{"\x28\xb5\x2f\xfd", "zstd"},
-	{"\xfd7zXZ\x00", "xz"},
-	{"BZh", "bzip2"},
-}
-
-// compressed names the compression of what begins with head, "" for none.
-func compressed(head []byte) string {
-	for _, m := range magics {
-		if bytes.HasPrefix(head, []byte(m.magic)) {
-			return m.name
-		}
+// compression names how r is compressed, "" for not at all.
+func compression(r io.ReaderAt, size int64) (string, error) {
+	rc, name, err := layer.Decompress(io.NewSectionReader(r, 0, size))
+	if err != nil {
+		return "", err
 	}
-	return ""
+	return name, rc.Close()
 }
 
 func readCloser(data []byte) io.ReadCloser { return io.NopCloser(bytes.NewReader(data)) }

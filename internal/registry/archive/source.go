@@ -1,7 +1,6 @@
 package archive
 
 import (
-	"bufio"
 	"context"
 	"errors"
 	"fmt"
@@ -45,20 +44,11 @@ func openSource(ctx context.Context, r io.Reader, scratch string) (*source, erro
 		}
 	}
 	count := &counter{r: r}
-	in := bufio.NewReaderSize(count, spoolBlock)
-	head, err := in.Peek(6)
-	if err != nil && err != io.EOF {
+	plain, name, err := layer.Decompress(count)
+	if err != nil {
 		return nil, err
 	}
-	plain, name := io.Reader(in), compressed(head)
-	if name != "" {
-		rc, _, err := layer.Decompress(in)
-		if err != nil {
-			return nil, fmt.Errorf("%s: %w", name, err)
-		}
-		defer rc.Close()
-		plain = rc
-	}
+	defer plain.Close()
 	s, err := spool(ctx, plain, scratch, count)
 	if errors.Is(err, io.ErrUnexpectedEOF) {
 		err = fmt.Errorf("%w: %w", ErrTruncated, err)
@@ -85,16 +75,12 @@ func inPlace(f *os.File) (*source, error) {
 	if err != nil {
 		return nil, nil
 	}
-	var head [6]byte
-	n, err := f.ReadAt(head[:], off)
-	if err != nil && err != io.EOF {
+	size := max(fi.Size()-off, 0)
+	section := io.NewSectionReader(f, off, size)
+	if name, err := compression(section, size); err != nil || name != "" {
 		return nil, err
 	}
-	if compressed(head[:n]) != "" {
-		return nil, nil
-	}
-	size := max(fi.Size()-off, 0)
-	return &source{ReaderAt: io.NewSectionReader(f, off, size), size: size}, nil
+	return &source{ReaderAt: section, size: size}, nil
 }
 
 // spool writes r to a nameless file in scratch. Blocks of zeros become holes: they cost nothing.

@@ -83,7 +83,7 @@ func (t *table) add(h *tar.Header, off int64) error {
 	switch h.Typeflag {
 	case tar.TypeDir, tar.TypeXGlobalHeader:
 		return nil
-	case tar.TypeReg:
+	case tar.TypeReg, tar.TypeGNUSparse:
 		if sparse(h) {
 			return fmt.Errorf("%w: sparse files are not supported in an image archive", registry.ErrUnsupported)
 		}
