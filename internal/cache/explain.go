@@ -38,22 +38,22 @@ func compare(now, before Record, i int) string {
 	n := countBefore(now.Fields[:i], f.Name) // fields of one name are told apart by their order
 	if was, ok := nth(before.Fields, f.Name, n); ok {
 		if was.Value != f.Value {
-			return f.Name + " changed: " + fromTo(was.Value, f.Value)
+			return show(f.Name) + " changed: " + fromTo(was.Value, f.Value)
 		}
 		if i < len(before.Fields) {
 			if b := before.Fields[i]; b.Name != f.Name {
 				if _, still := nth(now.Fields, b.Name, countBefore(before.Fields[:i], b.Name)); !still {
 					return gone(b)
 				}
-				return f.Name + " moved: it came after " + b.Name
+				return show(f.Name) + " moved: it came after " + show(b.Name)
 			}
 		}
 		return ""
 	}
-	return "new " + f.Name + ": " + show(f.Value)
+	return "new " + show(f.Name) + ": " + show(f.Value)
 }
 
-func gone(f Field) string { return f.Name + " is gone: it was " + show(f.Value) }
+func gone(f Field) string { return show(f.Name) + " is gone: it was " + show(f.Value) }
 
 func countBefore(fields []Field, name string) int {
 	n := 0
