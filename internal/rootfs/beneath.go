@@ -2,6 +2,7 @@ package rootfs
 
 import (
 	"os"
+	"path"
 	"strings"
 
 	"golang.org/x/sys/unix"
@@ -49,6 +50,16 @@ func openat2(dir int, name string, flags int, mode uint32) (int, error) {
 		}
 		return fd, err
 	}
+}
+
+// mkdirBeneath makes the directory name, whose parent exists, below dir.
+func mkdirBeneath(dir int, name string) error {
+	parent, err := openBeneath(dir, path.Dir(name), unix.O_PATH|unix.O_DIRECTORY, 0)
+	if err != nil {
+		return err
+	}
+	defer unix.Close(parent)
+	return unix.Mkdirat(parent, path.Base(name), 0o700)
 }
 
 // openFile opens a regular file below root for reading.

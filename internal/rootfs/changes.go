@@ -103,7 +103,7 @@ func (c *changes) run() error {
 	if err := unix.Fstat(fd, &st); err != nil {
 		return fmt.Errorf("stat %s: %w", c.upper, err)
 	}
-	f, _, err := c.file(".", c.upper, &st)
+	f, _, err := c.file(fd, "", ".", &st)
 	if err != nil {
 		return err
 	}
@@ -127,7 +127,6 @@ func (c *changes) dir(fd int, name string, below *node, depth int) error {
 		return fmt.Errorf("read %s: %w", name, err)
 	}
 	d := changedDir{fd: fd, name: name, below: below, depth: depth}
-	d.path = fdPath(fd) + "/"
 	for _, base := range bases {
 		if err := c.ctx.Err(); err != nil {
 			return err
@@ -142,7 +141,6 @@ func (c *changes) dir(fd int, name string, below *node, depth int) error {
 // changedDir is a directory being read.
 type changedDir struct {
 	fd    int
-	path  string // by which the kernel finds fd, with a slash
 	name  string
 	below *node
 	depth int
@@ -200,7 +198,7 @@ func (c *changes) entry(d *changedDir, base string) error {
 	if first, known := c.links[id]; known {
 		return c.emit(layer.File{Entry: layer.Entry{Name: name, Mode: st.Mode, Hard: true, Link: first, ModTime: mtime(&st)}})
 	}
-	f, marks, err := c.file(name, d.path+base, &st)
+	f, marks, err := c.file(d.fd, base, name, &st)
 	if err != nil {
 		return err
 	}
@@ -248,7 +246,7 @@ func (c *changes) subdir(d *changedDir, name, base string, st *unix.Stat_t) erro
 	if err != nil {
 		return err
 	}
-	f, marks, err := c.file(name, d.path+base, st)
+	f, marks, err := c.file(d.fd, base, name, st)
 	if err != nil {
 		return err
 	}
@@ -330,8 +328,8 @@ func (c *changes) emit(f layer.File) error {
 // marks are what overlay's attributes say about a file.
 type marks struct{ opaque, whiteout bool }
 
-// file describes a file, that is no further name of one known, but for its content.
-func (c *changes) file(name, path string, st *unix.Stat_t) (layer.File, marks, error) {
+// file describes base in dir, known in the layer as name, but for its content.
+func (c *changes) file(dir int, base, name string, st *unix.Stat_t) (layer.File, marks, error) {
 	f := layer.File{Entry: layer.Entry{
 		Name: name, Mode: st.Mode, UID: int(st.Uid), GID: int(st.Gid), ModTime: mtime(st),
 	}}
@@ -339,7 +337,7 @@ func (c *changes) file(name, path string, st *unix.Stat_t) (layer.File, marks, e
 		f.Major, f.Minor = unix.Major(st.Rdev), unix.Minor(st.Rdev)
 	}
 	var m marks
-	err := c.xattrs.read(path, func(attr, value string) {
+	err := c.xattrs.read(dir, base, func(attr, value string) {
 		switch rest, ours := strings.CutPrefix(attr, c.mark); {
 		case ofHost(attr):
 		case ours && rest == "opaque":

@@ -6,8 +6,6 @@ import (
 	"io/fs"
 
 	"golang.org/x/sys/unix"
-
-	"nacre/internal/layer"
 )
 
 // Open opens what name leads to, symlinks followed, for reading. Regular files have
@@ -19,13 +17,13 @@ func (f *FS) Open(name string) (fs.File, error) {
 	}
 	switch n.stat.Mode & unix.S_IFMT {
 	case unix.S_IFDIR:
-		return &dirFile{fs: f, node: n}, nil
+		return &dirFile{fs: f, node: n, info: n.info(name)}, nil
 	case unix.S_IFREG:
 		file, err := f.layers[n.layer].Open(n.stat.Name)
 		if err != nil {
 			return nil, pathError("open", name, err)
 		}
-		info := layer.NewFileInfo(n.stat)
+		info := n.info(name)
 		if c, ok := file.(content); ok {
 			return &regular{c, info}, nil
 		}
@@ -63,12 +61,13 @@ func (p *plain) Stat() (fs.FileInfo, error) { return p.info, nil }
 type dirFile struct {
 	fs     *FS
 	node   *node
+	info   fs.FileInfo
 	list   []fs.DirEntry
 	listed bool
 	closed bool
 }
 
-func (d *dirFile) Stat() (fs.FileInfo, error) { return layer.NewFileInfo(d.node.stat), nil }
+func (d *dirFile) Stat() (fs.FileInfo, error) { return d.info, nil }
 
 func (d *dirFile) Read([]byte) (int, error) {
 	return 0, &fs.PathError{Op: "read", Path: d.node.stat.Name, Err: unix.EISDIR}

@@ -57,10 +57,16 @@ func (f *FS) Stat(name string) (fs.FileInfo, error) {
 	if err != nil {
 		return nil, err
 	}
-	if base := path.Base(name); base != path.Base(n.stat.Name) && name != "" {
-		return renamed{layer.NewFileInfo(n.stat), base}, nil
+	return n.info(name), nil
+}
+
+// info describes n, which was asked for as name.
+func (n *node) info(name string) fs.FileInfo {
+	info := layer.NewFileInfo(n.stat)
+	if base := path.Base(name); base != info.Name() {
+		return renamed{info, base}
 	}
-	return layer.NewFileInfo(n.stat), nil
+	return info
 }
 
 // renamed is a FileInfo under the name it was asked for by, as os.Stat has it.

@@ -1,7 +1,6 @@
 package rootfs
 
 import (
-	"iter"
 	"maps"
 	"os"
 	"path"
@@ -19,8 +18,11 @@ import (
 // A tar may have usr/bin/tool without usr/bin. Its layer then has a usr/bin that
 // nobody described, and overlay, which shows a merged directory as its topmost layer
 // has it, would show that one.
-func addImplied(m Mount, f *FS, form Form, scratch string) ([]Lower, error) {
+func addImplied(m Mount, f *FS, form Form, scratch string, readonly bool) ([]Lower, error) {
 	dirs, err := f.implied()
+	if !readonly && len(dirs) == 1 {
+		delete(dirs, ".") // the writable side has a root of its own
+	}
 	if err != nil || len(dirs) == 0 {
 		return m.Lower, err
 	}
@@ -38,23 +40,33 @@ func addImplied(m Mount, f *FS, form Form, scratch string) ([]Lower, error) {
 		return append(m.Lower, Lower{Index: index}), err
 	}
 	tree := filepath.Join(scratch, "implied")
+	return append(m.Lower, Lower{Dir: tree}), makeDirs(tree, names, dirs)
+}
+
+// makeDirs makes tree with the directories names, parents first.
+func makeDirs(tree string, names []string, dirs map[string]*layer.Stat) error {
 	if err := os.Mkdir(tree, 0o700); err != nil {
-		return nil, err
+		return err
 	}
+	root, err := openPath(tree, unix.O_RDONLY|unix.O_DIRECTORY)
+	if err != nil {
+		return err
+	}
+	defer unix.Close(root)
 	for _, name := range names {
 		if name == "." {
 			continue
 		}
-		if err := os.Mkdir(filepath.Join(tree, name), 0o700); err != nil {
-			return nil, err
+		if err := mkdirBeneath(root, name); err != nil {
+			return &os.PathError{Op: "mkdir", Path: name, Err: err}
 		}
 	}
 	for _, name := range slices.Backward(names) { // inside out, for the times
-		if err := dressDir(filepath.Join(tree, name), dirs[name]); err != nil {
-			return nil, err
+		if err := dressBeneath(quietWearer(), root, dirs[name]); err != nil {
+			return err
 		}
 	}
-	return append(m.Lower, Lower{Dir: tree}), nil
+	return nil
 }
 
 func compareNames(a, b string) int {
@@ -68,33 +80,43 @@ func compareNames(a, b string) int {
 }
 
 // implied finds the directories whose topmost layer does not describe them while one
-// below does, differently, with all directories above them.
+// below does, with all directories above them.
 func (f *FS) implied() (map[string]*layer.Stat, error) {
 	dirs := map[string]*layer.Stat{}
-	for _, l := range f.layers {
-		if !l.HasImplicit() {
-			continue
+	for i, l := range f.layers {
+		if i == 0 || !l.HasImplicit() {
+			continue // below the first layer is nothing to know better
 		}
-		for st, err := range impliedDirs(l) {
-			if err != nil {
-				return nil, err
-			}
-			if err := f.addIfHidden(dirs, st); err != nil {
-				return nil, err
-			}
+		if err := f.impliedIn(l, ".", dirs); err != nil {
+			return nil, err
 		}
 	}
 	return dirs, nil
 }
 
-func impliedDirs(l *layer.Layer) iter.Seq2[*layer.Stat, error] {
-	return func(yield func(*layer.Stat, error) bool) {
-		for st, err := range l.All() {
-			if (err != nil || st.Implicit) && !yield(st, err) {
-				return
+// impliedIn looks through the directories of a layer, of which most layers have few.
+func (f *FS) impliedIn(l *layer.Layer, dir string, dirs map[string]*layer.Stat) error {
+	info, err := l.Lstat(dir)
+	if err != nil {
+		return err
+	}
+	if st := info.Sys().(*layer.Stat); st.Implicit {
+		if err := f.addIfHidden(dirs, st); err != nil {
+			return err
+		}
+	}
+	list, err := l.ReadDir(dir)
+	if err != nil {
+		return err
+	}
+	for _, e := range list {
+		if e.IsDir() {
+			if err := f.impliedIn(l, path.Join(dir, e.Name()), dirs); err != nil {
+				return err
 			}
 		}
 	}
+	return nil
 }
 
 func (f *FS) addIfHidden(dirs map[string]*layer.Stat, st *layer.Stat) error {
@@ -109,8 +131,9 @@ func (f *FS) addIfHidden(dirs map[string]*layer.Stat, st *layer.Stat) error {
 	if err != nil {
 		return err
 	}
-	if !top.Sys().(*layer.Stat).Implicit {
-		return nil
+	hides := top.Sys().(*layer.Stat)
+	if !hides.Implicit || st.Name == "." && sameDir(&hides.Entry, &n.stat.Entry) {
+		return nil // nobody looks at the time of the root
 	}
 	for name := st.Name; dirs[name] == nil; name = path.Dir(name) {
 		n, err := f.lookup(name)
@@ -123,14 +146,4 @@ func (f *FS) addIfHidden(dirs map[string]*layer.Stat, st *layer.Stat) error {
 		}
 	}
 	return nil
-}
-
-// dressDir gives the existing directory dir the metadata of st, as far as this user can.
-func dressDir(dir string, st *layer.Stat) error {
-	fd, err := openPath(dir, unix.O_RDONLY|unix.O_DIRECTORY|unix.O_NOFOLLOW)
-	if err != nil {
-		return err
-	}
-	defer unix.Close(fd)
-	return wearer{owner: os.Geteuid() == 0, note: func(string) {}}.file(fd, &st.Entry)
 }

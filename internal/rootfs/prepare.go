@@ -30,7 +30,7 @@ func Prepare(ctx context.Context, src Source, form Form, diffIDs []digest.Digest
 		return Mount{}, err
 	}
 	f := NewFS(layers...)
-	if m.Lower, err = addImplied(m, f, form, scratch); err != nil {
+	if m.Lower, err = addImplied(m, f, form, scratch, readonly); err != nil {
 		return Mount{}, fmt.Errorf("implied directories: %w", err)
 	}
 	if readonly {

@@ -101,7 +101,7 @@ func (u *unpacker) run(ctx context.Context) error {
 		return err
 	}
 	for _, st := range slices.Backward(u.dirs) {
-		if err := u.dressDir(st); err != nil {
+		if err := dressBeneath(u.wearer, u.root, st); err != nil {
 			return err
 		}
 	}
@@ -275,16 +275,4 @@ func (u *unpacker) copy(out *os.File, st *layer.Stat) error {
 		return fmt.Errorf("%s: %w", st.Name, err)
 	}
 	return nil
-}
-
-func (u *unpacker) dressDir(st *layer.Stat) error {
-	if st.Name == "." {
-		return u.wearer.file(u.root, &st.Entry)
-	}
-	fd, err := openBeneath(u.root, st.Name, unix.O_RDONLY|unix.O_DIRECTORY, 0)
-	if err != nil {
-		return &os.PathError{Op: "open", Path: st.Name, Err: err}
-	}
-	defer unix.Close(fd)
-	return u.wearer.file(fd, &st.Entry)
 }
