@@ -61,6 +61,7 @@ func BenchmarkContext(b *testing.B) {
 	b.Run("cold", func(b *testing.B) {
 		b.ReportAllocs()
 		for i := 0; b.Loop(); i++ {
+			os.Remove(fmt.Sprint(cache, i))
 			run(b, fmt.Sprint(cache, i))
 		}
 	})
