@@ -147,7 +147,7 @@ func nasty() []File {
 	return slices.CompactFunc(files, func(a, b File) bool { return a.Name == b.Name })
 }
 
-// header is an entry of a tar made for a test.
+// tarItem is an entry of a tar made for a test.
 type tarItem struct {
 	tar.Header
 	body string
@@ -166,7 +166,7 @@ func makeTar(t testing.TB, items ...tarItem) []byte {
 		if h.Typeflag == tar.TypeReg {
 			h.Size = int64(len(i.body))
 		}
-		if h.Mode == 0 {
+		if h.Mode == 0 && h.Typeflag != tar.TypeXGlobalHeader {
 			h.Mode = 0o644
 		}
 		if err := w.WriteHeader(&h); err != nil {
