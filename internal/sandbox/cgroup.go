@@ -1,17 +1,311 @@
 package sandbox
 
-import specs "github.com/opencontainers/runtime-spec/specs-go"
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+	"sync/atomic"
+	"syscall"
+	"time"
 
-// hasLimits tells whether a cgroup is needed.
+	specs "github.com/opencontainers/runtime-spec/specs-go"
+	"golang.org/x/sys/unix"
+)
+
+// cgroup holds the cgroups of one run: one directory per hierarchy of version 1, or one.
+type cgroup struct {
+	dirs   []string
+	memory string // the directory of the memory controller, or empty
+}
+
+// hasLimits tells whether a run needs cgroups.
 func hasLimits(r *specs.LinuxResources) bool {
 	return r != nil && (r.Memory != nil || r.CPU != nil || r.Pids != nil)
 }
 
-// cgroup is the cgroup of one run.
-type cgroup struct{ dirs []string }
+// makeCgroup makes cgroups with the limits of the spec. What cannot be limited here is
+// a warning.
+func (r *runner) makeCgroup() {
+	if !hasLimits(r.Spec.Linux.Resources) {
+		return
+	}
+	name := newCgroupName()
+	for _, l := range limits(r.Spec.Linux.Resources) {
+		dir, v2, err := r.cgroup.dir(l.controller, r.Spec.Linux.CgroupsPath, name)
+		if err == nil {
+			err = l.write(dir, v2)
+		}
+		if err != nil {
+			r.status.Warnings = append(r.status.Warnings, fmt.Sprintf("%s limit is not applied: %v", l.controller, err))
+		}
+	}
+	for _, dir := range r.cgroup.dirs {
+		r.plan.Cgroups = append(r.plan.Cgroups, filepath.Join(dir, "cgroup.procs"))
+	}
+}
 
-func (r *runner) makeCgroup() error { return nil }
+var cgroupCount atomic.Int64
 
-func (g *cgroup) remove() {}
+// newCgroupName is a name no other run of this machine has: the counter tells runs of
+// this process apart, the time processes of different namespaces with the same id.
+func newCgroupName() string {
+	return fmt.Sprintf("nacre-%d-%d-%x", os.Getpid(), cgroupCount.Add(1), time.Now().UnixNano())
+}
 
-func (g *cgroup) oomKilled() bool { return false }
+// dir is the directory of this run's cgroup for a controller. It is made on first use.
+func (g *cgroup) dir(controller, wanted, name string) (dir string, v2 bool, err error) {
+	list, err := hierarchies()
+	if err != nil {
+		return "", false, err
+	}
+	i := slices.IndexFunc(list, func(h hierarchy) bool { return slices.Contains(strings.Split(h.controllers, ","), controller) })
+	if i >= 0 {
+		dir = leaf(firstVersionBase(list[i]), filepath.Join(cgroupRoot, list[i].controllers), wanted, name)
+		err = g.make(dir)
+		if err == nil && controller == "cpuset" {
+			err = inheritCpuset(dir)
+		}
+	} else {
+		v2 = true
+		dir, err = g.secondVersion(controller, wanted, name)
+	}
+	if err == nil && controller == "memory" {
+		g.memory = dir
+	}
+	return dir, v2, err
+}
+
+// leaf places a cgroup: where the spec says, from the top if that is absolute, or as a
+// child of our own, whose limits so hold for it, too.
+func leaf(own, top, wanted, name string) string {
+	switch {
+	case wanted == "":
+		return filepath.Join(own, name)
+	case filepath.IsAbs(wanted):
+		return filepath.Join(top, wanted)
+	}
+	return filepath.Join(own, filepath.Join("/", wanted))
+}
+
+// firstVersionBase is this process's own cgroup. In a container the hierarchy may be
+// mounted from there, and the path is one the host sees.
+func firstVersionBase(h hierarchy) string {
+	top := filepath.Join(cgroupRoot, h.controllers)
+	own := filepath.Join(top, h.path)
+	if _, err := os.Stat(own); err != nil {
+		return top
+	}
+	return own
+}
+
+// secondVersion makes the cgroup of version 2. Only cgroups without processes hand
+// controllers to children, so it cannot be below our own.
+func (g *cgroup) secondVersion(controller, wanted, name string) (string, error) {
+	top := cgroupRoot
+	if !unifiedOnly() {
+		top = filepath.Join(cgroupRoot, "unified")
+	}
+	parent := filepath.Join(top, "nacre")
+	dir := leaf(parent, top, wanted, name)
+	have, err := os.ReadFile(filepath.Join(top, "cgroup.controllers"))
+	if err != nil || !slices.Contains(strings.Fields(string(have)), controller) {
+		return "", fmt.Errorf("this system has no %s cgroups", controller)
+	}
+	if err := g.make(dir); err != nil {
+		return "", err
+	}
+	rel, err := filepath.Rel(top, filepath.Dir(dir))
+	if err != nil {
+		return "", err
+	}
+	at := top
+	for _, part := range append([]string{"."}, strings.Split(rel, "/")...) {
+		at = filepath.Join(at, part)
+		if err := writeFile(filepath.Join(at, "cgroup.subtree_control"), "+"+controller); err != nil {
+			return "", err
+		}
+	}
+	return dir, nil
+}
+
+func (g *cgroup) make(dir string) error {
+	if slices.Contains(g.dirs, dir) {
+		return nil
+	}
+	if err := os.MkdirAll(dir, 0o755); err != nil {
+		return err
+	}
+	g.dirs = append(g.dirs, dir)
+	return nil
+}
+
+// inheritCpuset fills what version 1 leaves empty, in which nothing can run.
+func inheritCpuset(dir string) error {
+	for _, file := range []string{"cpuset.cpus", "cpuset.mems"} {
+		have, err := os.ReadFile(filepath.Join(dir, file))
+		if err != nil {
+			return err
+		}
+		if len(bytes.TrimSpace(have)) > 0 {
+			continue
+		}
+		parent, err := os.ReadFile(filepath.Join(filepath.Dir(dir), file))
+		if err != nil {
+			return err
+		}
+		if err := writeFile(filepath.Join(dir, file), string(bytes.TrimSpace(parent))); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// limit is what one controller is told: file and value, by version, in this order.
+type limit struct {
+	controller    string
+	first, second [][2]string
+}
+
+func (l limit) write(dir string, v2 bool) error {
+	files := l.first
+	if v2 {
+		files = l.second
+	}
+	for _, f := range files {
+		if err := writeFile(filepath.Join(dir, f[0]), f[1]); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// limits translates the spec for both versions.
+func limits(r *specs.LinuxResources) (out []limit) {
+	if m := r.Memory; m != nil {
+		out = append(out, memoryLimit(m))
+	}
+	if c := r.CPU; c != nil {
+		out = append(out, cpuLimit(c))
+		if c.Cpus != "" || c.Mems != "" {
+			l := limit{controller: "cpuset"}
+			l.both("cpuset.cpus", "cpuset.cpus", c.Cpus)
+			l.both("cpuset.mems", "cpuset.mems", c.Mems)
+			out = append(out, l)
+		}
+	}
+	if p := r.Pids; p != nil && p.Limit != nil {
+		l := limit{controller: "pids"}
+		value := "max"
+		if *p.Limit > 0 {
+			value = strconv.FormatInt(*p.Limit, 10)
+		}
+		l.both("pids.max", "pids.max", value)
+		out = append(out, l)
+	}
+	return slices.DeleteFunc(out, func(l limit) bool { return len(l.first) == 0 && len(l.second) == 0 })
+}
+
+// both adds a value that both versions write alike; empty says nothing.
+func (l *limit) both(first, second, value string) {
+	if value != "" {
+		l.first = append(l.first, [2]string{first, value})
+		l.second = append(l.second, [2]string{second, value})
+	}
+}
+
+func memoryLimit(m *specs.LinuxMemory) limit {
+	l := limit{controller: "memory"}
+	orMax := func(n int64) string {
+		if n < 0 {
+			return "max"
+		}
+		return strconv.FormatInt(n, 10)
+	}
+	if m.Limit != nil {
+		l.first = append(l.first, [2]string{"memory.limit_in_bytes", strconv.FormatInt(*m.Limit, 10)})
+		l.second = append(l.second, [2]string{"memory.max", orMax(*m.Limit)})
+	}
+	if m.Swap != nil { // of memory and swap together; version 2 counts swap alone
+		l.first = append(l.first, [2]string{"memory.memsw.limit_in_bytes", strconv.FormatInt(*m.Swap, 10)})
+		swap := *m.Swap
+		if swap >= 0 && m.Limit != nil && *m.Limit >= 0 {
+			swap = max(swap-*m.Limit, 0)
+		}
+		l.second = append(l.second, [2]string{"memory.swap.max", orMax(swap)})
+	}
+	if m.Reservation != nil {
+		l.first = append(l.first, [2]string{"memory.soft_limit_in_bytes", strconv.FormatInt(*m.Reservation, 10)})
+		l.second = append(l.second, [2]string{"memory.low", orMax(*m.Reservation)})
+	}
+	return l
+}
+
+func cpuLimit(c *specs.LinuxCPU) limit {
+	l := limit{controller: "cpu"}
+	if c.Shares != nil && *c.Shares > 0 {
+		l.first = append(l.first, [2]string{"cpu.shares", strconv.FormatUint(*c.Shares, 10)})
+		// 2…262144 to 1…10000, as in all runtimes.
+		weight := 1 + (min(max(*c.Shares, 2), 262144)-2)*9999/262142
+		l.second = append(l.second, [2]string{"cpu.weight", strconv.FormatUint(weight, 10)})
+	}
+	period := uint64(100_000)
+	if c.Period != nil && *c.Period > 0 {
+		period = *c.Period
+		l.first = append(l.first, [2]string{"cpu.cfs_period_us", strconv.FormatUint(period, 10)})
+	}
+	if c.Quota != nil && *c.Quota != 0 {
+		l.first = append(l.first, [2]string{"cpu.cfs_quota_us", strconv.FormatInt(*c.Quota, 10)})
+		quota := "max"
+		if *c.Quota > 0 {
+			quota = strconv.FormatInt(*c.Quota, 10)
+		}
+		l.second = append(l.second, [2]string{"cpu.max", fmt.Sprintf("%s %d", quota, period)})
+	}
+	return l
+}
+
+// oomKilled tells whether the memory limit cost a process its life.
+func (g *cgroup) oomKilled() bool {
+	if g.memory == "" {
+		return false
+	}
+	for _, file := range []string{"memory.oom_control", "memory.events"} {
+		data, _ := os.ReadFile(filepath.Join(g.memory, file))
+		for line := range strings.Lines(string(data)) {
+			if n, ok := strings.CutPrefix(strings.TrimSpace(line), "oom_kill "); ok {
+				return n != "0"
+			}
+		}
+	}
+	return false
+}
+
+// remove takes the cgroups away, with whatever is still in them.
+func (g *cgroup) remove() {
+	for _, dir := range g.dirs {
+		removeCgroup(dir)
+	}
+}
+
+// removeCgroup kills what is in a cgroup and removes it. The kernel counts processes out
+// a moment after they ended.
+func removeCgroup(dir string) {
+	for range 200 {
+		err := unix.Rmdir(dir)
+		if err == nil || !errors.Is(err, unix.EBUSY) {
+			return
+		}
+		data, _ := os.ReadFile(filepath.Join(dir, "cgroup.procs"))
+		for _, field := range bytes.Fields(data) {
+			if pid, err := strconv.Atoi(string(field)); err == nil && pid > 1 {
+				syscall.Kill(pid, syscall.SIGKILL)
+			}
+		}
+		time.Sleep(5 * time.Millisecond)
+	}
+}

@@ -19,6 +19,29 @@ func (c *child) mountAll() error {
 			return fail("mount "+m.Dest, err)
 		}
 	}
+	if c.dev < 0 {
+		return c.coverDevices()
+	}
+	return nil
+}
+
+// coverDevices is for a /dev that is the image's or the host's, where no node can be
+// opened: those that are there are covered by ones that can.
+func (c *child) coverDevices() error {
+	for i, d := range c.Devices {
+		fd, err := c.openIfThere(d.Path)
+		if err != nil {
+			return fail("mount "+d.Path, err)
+		}
+		if fd < 0 {
+			continue
+		}
+		err = moveMount(c.devices[i], fd)
+		unix.Close(fd)
+		if err != nil {
+			return fail("mount "+d.Path, err)
+		}
+	}
 	return nil
 }
 

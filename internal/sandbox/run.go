@@ -46,9 +46,7 @@ type runner struct {
 }
 
 func (r *runner) run(ctx context.Context) (Status, error) {
-	if err := r.makeCgroup(); err != nil {
-		return r.status, fail("cgroup", err)
-	}
+	r.makeCgroup()
 	defer r.cgroup.remove()
 	if err := r.start(); err != nil {
 		r.streams.abandon()
