@@ -44,11 +44,11 @@ func (c *container) close() {
 // newContainer prepares a container; args replace the image's CMD.
 func newContainer(ctx context.Context, s *store.Store, cfg image.Config, f runFlags, args []string) (c *container, err error) {
 	c = &container{}
-	defer func() {
+	defer func(c *container) {
 		if err != nil {
 			c.close()
 		}
-	}()
+	}(c)
 	argv := f.argv(cfg, args)
 	if len(argv) == 0 {
 		return nil, &hintError{errors.New("the image says no command to run"), "give one after the image's name"}
@@ -198,11 +198,8 @@ func (f runFlags) cwd(cfg image.Config) string {
 }
 
 func (f runFlags) host() string {
-	switch {
-	case f.hostname != "":
+	if f.hostname != "" {
 		return f.hostname
-	case f.name != "":
-		return f.name
 	}
 	var id [6]byte
 	rand.Read(id[:])

@@ -94,6 +94,13 @@ that docker's users know.`,
 		tagCommand(a), rmiCommand(a), saveCommand(a), loadCommand(a), importCommand(a), runCommand(a),
 		systemCommand(a), versionCommand(a),
 	)
+	root.PersistentPreRunE = func(*cobra.Command, []string) error {
+		switch a.logLevel {
+		case "error", "warn", "info", "debug":
+			return nil
+		}
+		return fmt.Errorf("--log-level=%s: want error, warn, info or debug", a.logLevel)
+	}
 	root.SetFlagErrorFunc(func(cmd *cobra.Command, err error) error {
 		return &hintError{err, "see " + cmd.CommandPath() + " --help"}
 	})

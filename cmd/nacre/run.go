@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strings"
 
 	"nacre/internal/image"
 	"nacre/internal/sandbox"
@@ -48,8 +49,8 @@ the program could not be executed, 127 that it was not found.`,
 	fl.StringVarP(&f.workdir, "workdir", "w", "", "working directory")
 	fl.StringVarP(&f.user, "user", "u", "", "USER[:GROUP], names or numbers")
 	fl.StringVar(&f.entrypoint, "entrypoint", "", "program to run in place of the image's ENTRYPOINT")
-	fl.StringVar(&f.name, "name", "", "name of the container, its host name too")
-	fl.StringVar(&f.hostname, "hostname", "", "host name (default: the name, or the container's ID)")
+	fl.StringVar(&f.name, "name", "", "name of the container")
+	fl.StringVar(&f.hostname, "hostname", "", "host name (default: the container's ID)")
 	fl.StringVar(&f.network, "network", "host", "host or none")
 	fl.StringArrayVar(&f.hosts, "add-host", nil, "NAME:IP line for /etc/hosts")
 	fl.StringVar(&f.platform, "platform", "", "which image of an index (default: this machine's)")
@@ -57,6 +58,9 @@ the program could not be executed, 127 that it was not found.`,
 }
 
 func runContainer(ctx context.Context, a *app, f runFlags, name string, args []string) error {
+	if f.name != "" && !validName(f.name) {
+		return fmt.Errorf("--name %q: want letters, digits, and inside also _ . -", f.name)
+	}
 	if f.network != "host" && f.network != "none" {
 		return fmt.Errorf("--network=%s: want host or none", f.network)
 	}
@@ -96,4 +100,16 @@ func runContainer(ctx context.Context, a *app, f runFlags, name string, args []s
 		return &exitError{code: status.Code}
 	}
 	return nil
+}
+
+// validName tells whether docker would take s as a container's name:
+// [a-zA-Z0-9][a-zA-Z0-9_.-]+
+func validName(s string) bool {
+	for i, r := range s {
+		word := r >= 'a' && r <= 'z' || r >= 'A' && r <= 'Z' || r >= '0' && r <= '9'
+		if !word && (i == 0 || !strings.ContainsRune("_.-", r)) {
+			return false
+		}
+	}
+	return len(s) > 1
 }

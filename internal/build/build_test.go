@@ -89,7 +89,7 @@ func (b *bench) try(dockerfile string) (outcome, error) {
 		case event.Log:
 			out.log += string(e.Data)
 		case event.Done:
-			if e.ID < stepGraph {
+			if e.ID < stepGraph || strings.HasPrefix(strings.SplitN(names[e.ID], "] ", 2)[1], "FROM ") {
 				return
 			}
 			// The name without its place: `[2/3] COPY a b` is `COPY a b`.

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io/fs"
 	"path"
+	"strconv"
 	"strings"
 
 	"nacre/internal/cache"
@@ -277,6 +278,9 @@ func (w *work) owner(lower *rootfs.FS, c *graph.Copy) (*copier.Owner, error) {
 	u, err := lookupUser(lower, c.Chown)
 	if err != nil {
 		return nil, fmt.Errorf("--chown=%s: %w", c.Chown, err)
+	}
+	if _, err := strconv.Atoi(c.Chown); err == nil {
+		u.GID = u.UID // a number alone is both, whatever the user's group may be
 	}
 	return &copier.Owner{UID: u.UID, GID: u.GID}, nil
 }

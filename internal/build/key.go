@@ -133,7 +133,7 @@ func (s *solver) baseRoot(st *graph.Step, b *graph.Base) (*root, error) {
 			break
 		}
 	}
-	return r, done(event.Done{Cached: true}, err)
+	return r, done(event.Done{}, err)
 }
 
 func short(d digest.Digest) string { return d.Encoded()[:12] }

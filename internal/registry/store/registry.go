@@ -94,7 +94,7 @@ func (s *Store) Tag(ctx context.Context, ref registry.Ref, d registry.Descriptor
 	if err := s.writable(); err != nil {
 		return err
 	}
-	if ref.Repo == "" || (ref.Tag == "" && ref.Digest == "") {
+	if (ref.Repo == "" || ref.Tag == "") && ref.Digest == "" {
 		return fmt.Errorf("tag %q: %w: no name", ref, registry.ErrInvalid)
 	}
 	if ref.Tag == "" && ref.Digest != d.Digest {
@@ -107,7 +107,11 @@ func (s *Store) Tag(ctx context.Context, ref registry.Ref, d registry.Descriptor
 	if err != nil {
 		return fmt.Errorf("tag %s: %w", ref.Familiar(), err)
 	}
-	if err := s.name(ctx, row, []registry.Ref{ref}); err != nil {
+	refs := []registry.Ref{ref}
+	if ref.Repo == "" {
+		refs = nil // wanted for itself, by its digest alone
+	}
+	if err := s.name(ctx, row, refs); err != nil {
 		return fmt.Errorf("tag %s: %w", ref.Familiar(), err)
 	}
 	return s.unpin(ctx, row)
