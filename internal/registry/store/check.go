@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"path/filepath"
 	"slices"
 	"sync"
 	"time"
@@ -138,8 +139,10 @@ func (c *checker) database(ctx context.Context) error {
 		return nil
 	}
 	again := func() error {
-		if _, err := c.s.db.ExecContext(ctx, "REINDEX"); err != nil {
-			return err
+		for _, q := range []string{"REINDEX", "VACUUM"} {
+			if _, err := c.s.db.ExecContext(ctx, q); err != nil {
+				return err
+			}
 		}
 		left, err := texts[string](ctx, c.s.db, "PRAGMA integrity_check")
 		if err == nil && (len(left) != 1 || left[0] != "ok") {
@@ -147,7 +150,7 @@ func (c *checker) database(ctx context.Context) error {
 		}
 		return err
 	}
-	return c.problem(Problem{Object: "database", Text: lines[0], Fix: "its indexes are made again"}, again)
+	return c.problem(Problem{Object: "database", Text: lines[0], Fix: "it is written anew"}, again)
 }
 
 // each runs f on all of list, on two processors.
@@ -262,10 +265,12 @@ func (c *checker) layer(ctx context.Context, row layerRow, total int64) error {
 		}
 		defer unlock()
 	}
-	info, same, index, remove, err := c.s.compareIndex(ctx, d)
-	if err == nil {
-		defer remove()
+	dir, remove, err := c.s.scratch("check")
+	if err != nil {
+		return err
 	}
+	defer remove()
+	info, same, err := c.s.compareIndex(ctx, d, dir)
 	if ctx.Err() != nil || isFull(err) {
 		return errors.Join(ctx.Err(), err)
 	}
@@ -280,7 +285,7 @@ func (c *checker) layer(ctx context.Context, row layerRow, total int64) error {
 	if !same {
 		err := c.problem(Problem{Object: object, Text: "the index does not match the tar", Fix: "the index is made again"}, func() error {
 			c.s.forgetLayer(d)
-			return os.Rename(index, c.s.LayerDir(d)+"/layer.erofs")
+			return os.Rename(filepath.Join(dir, "layer.erofs"), filepath.Join(c.s.LayerDir(d), "layer.erofs"))
 		})
 		if err != nil {
 			return err

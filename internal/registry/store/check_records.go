@@ -361,10 +361,12 @@ func (s *Store) recordBlob(ctx context.Context, d digest.Digest) error {
 		if err != nil {
 			return err
 		}
+		// Configs look a little like manifests; only what parses is one.
 		if mediaType, err := image.MediaTypeOf(data); err == nil {
-			desc.MediaType = mediaType
-			if refs, err = registry.Refers(desc, data); err != nil {
-				return nil // it says it is a manifest and is none
+			as := desc
+			as.MediaType = mediaType
+			if refs, err = registry.Refers(as, data); err == nil {
+				desc = as
 			}
 		}
 	}
@@ -378,7 +380,7 @@ func (s *Store) recordBlob(ctx context.Context, d digest.Digest) error {
 
 // recordLayer records a directory of layers/ that has no record, if it is what its name says.
 func (s *Store) recordLayer(ctx context.Context, d digest.Digest) error {
-	info, err := s.reindex(ctx, d, true)
+	info, err := s.reindex(ctx, d)
 	if ctx.Err() != nil || isFull(err) {
 		return errors.Join(ctx.Err(), err)
 	}

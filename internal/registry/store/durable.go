@@ -49,7 +49,11 @@ func (s *Store) syncOld(ctx context.Context) error {
 	if !wrote {
 		return nil
 	}
-	return s.syncBefore(ctx, s.now().Add(-settle), syncBatch)
+	err := s.syncBefore(ctx, s.now().Add(-settle), syncBatch)
+	if isFull(err) {
+		return nil // it is only put off
+	}
+	return err
 }
 
 // syncBefore syncs up to n of the layers and blobs added before t in this boot.

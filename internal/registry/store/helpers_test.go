@@ -2,6 +2,7 @@ package store_test
 
 import (
 	"bytes"
+	"errors"
 	"fmt"
 	"testing"
 	"time"
@@ -123,3 +124,20 @@ var (
 	otherPlatform   = platform{OS: "linux", Architecture: "riscv64"}
 )
 const gzipLayer = "application/vnd.oci.image.layer.v1.tar+gzip"
+
+// image0 describes what only a digest is known of.
+func image0(d digest.Digest) registry.Descriptor { return registry.Descriptor{Digest: d} }
+
+// wantDamaged fails the test unless opening root or checking it says that the
+// database is damaged.
+func wantDamaged(t *testing.T, root string) {
+	t.Helper()
+	s, err := store.Open(t.Context(), root, store.Options{})
+	if err == nil {
+		defer s.Close()
+		_, err = s.Check(t.Context(), false, event.Discard)
+	}
+	if !errors.Is(err, store.ErrDamaged) {
+		t.Errorf("a damaged database: %v, want ErrDamaged", err)
+	}
+}

@@ -1,7 +1,6 @@
 package store
 
 import (
-	"bytes"
 	"context"
 	"database/sql"
 	"errors"
@@ -195,7 +194,7 @@ func (s *Store) verifyOnly(ctx context.Context, diffID digest.Digest) error {
 // verifyLayer reads a layer whole and rebuilds its index. If the tar is what it
 // should be, the index is put right where it is not and the layer noted as safe.
 func (s *Store) verifyLayer(ctx context.Context, diffID digest.Digest) (ok bool, err error) {
-	info, err := s.reindex(ctx, diffID, true)
+	info, err := s.reindex(ctx, diffID)
 	if ctx.Err() != nil {
 		return false, ctx.Err()
 	}
@@ -221,48 +220,56 @@ func (s *Store) verifyLayer(ctx context.Context, diffID digest.Digest) (ok bool,
 }
 
 // reindex makes the index of a layer again from its tar, beside it, and returns what
-// the tar amounts to. With replace an index that differs is put in the old one's place.
-func (s *Store) reindex(ctx context.Context, diffID digest.Digest, replace bool) (layer.Info, error) {
-	info, same, tmp, remove, err := s.compareIndex(ctx, diffID)
+// the tar amounts to. An index that differs is put in the old one's place.
+func (s *Store) reindex(ctx context.Context, diffID digest.Digest) (layer.Info, error) {
+	dir, remove, err := s.scratch("reindex")
 	if err != nil {
-		return info, err
+		return layer.Info{}, err
 	}
 	defer remove()
-	if same || !replace || info.DiffID != diffID {
-		return info, nil
+	info, same, err := s.compareIndex(ctx, diffID, dir)
+	if err != nil || same || info.DiffID != diffID {
+		return info, err
 	}
-	return info, s.fail(os.Rename(tmp, filepath.Join(s.LayerDir(diffID), "layer.erofs")))
+	return info, s.fail(os.Rename(filepath.Join(dir, "layer.erofs"), filepath.Join(s.LayerDir(diffID), "layer.erofs")))
 }
 
-// compareIndex builds the index of a layer in a temporary directory, and tells
-// whether it is the same as that of the layer.
-func (s *Store) compareIndex(ctx context.Context, diffID digest.Digest) (info layer.Info, same bool, index string, remove func(), err error) {
-	dir, remove, err := s.TempDir("reindex")
-	if err != nil {
-		return info, false, "", nil, err
-	}
-	defer func() {
-		if err != nil {
-			remove()
-		}
-	}()
+// compareIndex makes the index of a layer in dir, and tells whether it is the same as
+// that of the layer.
+func (s *Store) compareIndex(ctx context.Context, diffID digest.Digest, dir string) (info layer.Info, same bool, err error) {
 	from := s.LayerDir(diffID)
-	if err = os.Link(filepath.Join(from, "layer.tar"), filepath.Join(dir, "layer.tar")); err != nil {
-		return info, false, "", nil, s.fail(err)
+	if _, err := os.Stat(filepath.Join(from, "layer.tar")); err != nil {
+		return info, false, err
+	}
+	if err := os.Symlink(filepath.Join(from, "layer.tar"), filepath.Join(dir, "layer.tar")); err != nil {
+		return info, false, s.fail(err)
 	}
 	if info, err = layer.Reindex(ctx, dir); err != nil {
-		return info, false, "", nil, s.fail(err)
+		return info, false, s.fail(err)
 	}
-	index = filepath.Join(dir, "layer.erofs")
-	a, err := os.ReadFile(index)
+	a, err := os.Open(filepath.Join(dir, "layer.erofs"))
 	if err != nil {
-		return info, false, "", nil, err
+		return info, false, err
 	}
-	b, err := os.ReadFile(filepath.Join(from, "layer.erofs"))
-	if err != nil && !errors.Is(err, fs.ErrNotExist) {
-		return info, false, "", nil, err
+	defer a.Close()
+	b, err := os.Open(filepath.Join(from, "layer.erofs"))
+	if errors.Is(err, fs.ErrNotExist) {
+		return info, false, nil
 	}
-	return info, bytes.Equal(a, b), index, remove, nil
+	if err != nil {
+		return info, false, err
+	}
+	defer b.Close()
+	return info, sameBytes(a, b), nil
+}
+
+// scratch is TempDir, outside of a store that may not be written.
+func (s *Store) scratch(prefix string) (dir string, remove func(), err error) {
+	if !s.o.ReadOnly {
+		return s.TempDir(prefix)
+	}
+	dir, err = os.MkdirTemp("", "nacre-"+prefix)
+	return dir, func() { os.RemoveAll(dir) }, err
 }
 
 // dropLayer removes a layer that is damaged, with the cache records that promise it.

@@ -73,7 +73,8 @@ func (s *Store) forget(ctx context.Context, id string) error {
 	}
 	if n > 0 {
 		err := s.update(ctx, func(tx querier) error { return dropLeases(ctx, tx, id) })
-		if err != nil {
+		// On a full disk they stay: the next deletion takes them for what they are, dead.
+		if err != nil && !isFull(err) {
 			return err
 		}
 	}
@@ -126,7 +127,24 @@ func (s *Store) sweep(ctx context.Context) error {
 	for _, path := range orphans {
 		errs = append(errs, removeAll(ctx, path))
 	}
+	s.sweepLocks()
 	return s.fail(errors.Join(errs...))
+}
+
+// sweepLocks removes lock files whose holders died.
+func (s *Store) sweepLocks() {
+	names, _ := readNames(s.path("locks"))
+	for _, name := range names {
+		path := s.path("locks", name)
+		f, err := os.OpenFile(path, os.O_RDWR, 0)
+		if err != nil {
+			continue
+		}
+		if unix.Flock(int(f.Fd()), unix.LOCK_EX|unix.LOCK_NB) == nil {
+			os.Remove(path) // whoever opened it meanwhile tries another: see tryLock
+		}
+		f.Close()
+	}
 }
 
 // deadOwners returns owners whose process is gone, locked by us now so that

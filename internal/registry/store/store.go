@@ -104,11 +104,12 @@ func Open(ctx context.Context, root string, o Options) (*Store, error) {
 }
 
 func (s *Store) open(ctx context.Context) error {
-	_, err := os.Stat(filepath.Join(s.root, "nacre.db"))
-	if s.o.ReadOnly && err != nil {
+	_, err := os.Stat(s.path("nacre.db"))
+	fresh := err != nil
+	if s.o.ReadOnly && fresh {
 		return err
 	}
-	if err != nil {
+	if fresh {
 		if err := s.makeFolders(); err != nil {
 			return err
 		}
@@ -123,9 +124,13 @@ func (s *Store) open(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	if !s.o.ReadOnly {
-		s.sweepInBackground()
+	if s.o.ReadOnly {
+		return nil
 	}
+	if fresh {
+		s.keepReserve()
+	}
+	s.sweepInBackground()
 	return nil
 }
 
