@@ -60,7 +60,7 @@ func benchFiles(b *testing.B) []File {
 	var files []File
 	for i := range 50_000 {
 		if i%100 == 0 {
-			files = append(files, directory_(fmt.Sprintf("d%03d", i/100)))
+			files = append(files, folder(fmt.Sprintf("d%03d", i/100)))
 		}
 		name := fmt.Sprintf("d%03d/f%02d", i/100, i%100)
 		path := filepath.Join(dir, name)

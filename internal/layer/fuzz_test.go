@@ -19,10 +19,10 @@ func seeds(f *testing.F) [][]byte {
 	dir, _ := write(f, nasty()[:40]...)
 	list := [][]byte{
 		readFile(f, dir, tarFile),
-		makeTar(f, file_("a", "hello"), item('1', "b", "a"), item('2', "c", "a"), item('5', "d/", ""), file_("d/.wh.x", ""), file_("d/.wh..wh..opq", "")),
+		makeTar(f, textItem("a", "hello"), item('1', "b", "a"), item('2', "c", "a"), item('5', "d/", ""), textItem("d/.wh.x", ""), textItem("d/.wh..wh..opq", "")),
 		makeTar(f, tarItem{tar.Header{Name: strings.Repeat("n", 200), Format: tar.FormatGNU, Linkname: strings.Repeat("l", 200), Typeflag: '2'}, ""}),
 		makeTar(f, tarItem{tar.Header{Name: "x", PAXRecords: map[string]string{"SCHILY.xattr.user.a": "b"}, Uid: 1 << 25}, "body"}),
-		makeTar(f, tarItem{tar.Header{Typeflag: 'g', Name: "g", PAXRecords: map[string]string{"path": "global"}}, ""}, file_("z", "1")),
+		makeTar(f, tarItem{tar.Header{Typeflag: 'g', Name: "g", PAXRecords: map[string]string{"path": "global"}}, ""}, textItem("z", "1")),
 	}
 	src := workDir(f)
 	script := `truncate -s 200k s; printf x | dd of=s bs=1 seek=70000 conv=notrunc status=none; printf y | dd of=s bs=1 seek=140000 conv=notrunc status=none; echo hi >a`

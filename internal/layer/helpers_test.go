@@ -30,7 +30,7 @@ func object(name string, mode uint32) File {
 	return File{Entry: Entry{Name: name, Mode: mode, ModTime: someTime}}
 }
 
-func directory_(name string) File { return object(name, unix.S_IFDIR|0o755) }
+func folder(name string) File { return object(name, unix.S_IFDIR|0o755) }
 
 func symlink(name, target string) File {
 	f := object(name, unix.S_IFLNK|0o777)
@@ -99,10 +99,10 @@ func nasty() []File {
 	deep := strings.Repeat("deep/", 60) + "end"
 	big := func(f *File) { f.UID, f.GID = 3_000_000_000, 3_000_000_001 }
 	files := []File{
-		with(directory_("."), func(f *File) { f.Mode = unix.S_IFDIR | 0o700; f.UID = 7 }),
-		directory_("!before dots"),
+		with(folder("."), func(f *File) { f.Mode = unix.S_IFDIR | 0o700; f.UID = 7 }),
+		folder("!before dots"),
 		regular("+x", "plus"),
-		directory_("a"),
+		folder("a"),
 		regular("a-b", "sorts before a/ as bytes, after it as components"),
 		regular("a/b", "hello\n"),
 		hardlink("a/hard", "a/b"),
@@ -126,8 +126,8 @@ func nasty() []File {
 		}),
 		hardlink("zz hard to symlink", "abs"),
 		with(regular("setuid", "s"), func(f *File) { f.Mode |= 0o6000 }),
-		with(directory_("sticky"), func(f *File) { f.Mode |= 0o1000 }),
-		with(directory_("opaque"), func(f *File) { f.Opaque = true }),
+		with(folder("sticky"), func(f *File) { f.Mode |= 0o1000 }),
+		with(folder("opaque"), func(f *File) { f.Opaque = true }),
 		regular("opaque/inside", "in"),
 		whiteout("opaque/gone"),
 		whiteout("removed"),
@@ -138,7 +138,7 @@ func nasty() []File {
 		with(regular("future", "2286"), func(f *File) { f.ModTime = time.Unix(10_000_000_000, 0) }),
 		regular("large", strings.Repeat("0123456789abcdef", 200_000)),
 		regular(deep, "deep"),
-		directory_("many"),
+		folder("many"),
 	}
 	for i := range 500 {
 		files = append(files, regular("many/"+strings.Repeat("n", i%40)+string(rune('a'+i%26))+strings.Repeat("x", i/26), "many"))
@@ -182,7 +182,7 @@ func makeTar(t testing.TB, items ...tarItem) []byte {
 	return b.Bytes()
 }
 
-func file_(name, body string) tarItem { return tarItem{tar.Header{Name: name}, body} }
+func textItem(name, body string) tarItem { return tarItem{tar.Header{Name: name}, body} }
 
 func item(kind byte, name, link string) tarItem {
 	return tarItem{Header: tar.Header{Typeflag: kind, Name: name, Linkname: link, Mode: 0o755}}

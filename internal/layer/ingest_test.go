@@ -60,31 +60,31 @@ func TestIngestRefuses(t *testing.T) {
 		want  error
 		say   string
 	}{
-		"climbs out":               {[]tarItem{file_("../etc/passwd", "x")}, ErrUnsafe, `leaves the root by ".."`},
-		"climbs out from below":    {[]tarItem{file_("a/../../b", "x")}, ErrUnsafe, `leaves the root`},
-		"climbs out by / and ..":   {[]tarItem{file_("/../b", "x")}, ErrUnsafe, `leaves the root`},
-		"through symlink":          {[]tarItem{item('2', "a", "/etc"), file_("a/passwd", "x")}, ErrUnsafe, `entry "a/passwd": goes through symlink "a"`},
-		"through inner symlink":    {[]tarItem{item('2', "d/a", "/etc"), file_("d/a/x/passwd", "x")}, ErrUnsafe, `goes through symlink "d/a"`},
+		"climbs out":               {[]tarItem{textItem("../etc/passwd", "x")}, ErrUnsafe, `leaves the root by ".."`},
+		"climbs out from below":    {[]tarItem{textItem("a/../../b", "x")}, ErrUnsafe, `leaves the root`},
+		"climbs out by / and ..":   {[]tarItem{textItem("/../b", "x")}, ErrUnsafe, `leaves the root`},
+		"through symlink":          {[]tarItem{item('2', "a", "/etc"), textItem("a/passwd", "x")}, ErrUnsafe, `entry "a/passwd": goes through symlink "a"`},
+		"through inner symlink":    {[]tarItem{item('2', "d/a", "/etc"), textItem("d/a/x/passwd", "x")}, ErrUnsafe, `goes through symlink "d/a"`},
 		"directory by symlink":     {[]tarItem{item('2', "a", "/etc"), item('5', "a/b/", "")}, ErrUnsafe, `goes through symlink "a"`},
-		"whiteout by symlink":      {[]tarItem{item('2', "a", "/etc"), file_("a/.wh.passwd", "")}, ErrUnsafe, `goes through symlink "a"`},
-		"opaque by symlink":        {[]tarItem{item('2', "a", "/etc"), file_("a/.wh..wh..opq", "")}, ErrUnsafe, `goes through symlink "a"`},
+		"whiteout by symlink":      {[]tarItem{item('2', "a", "/etc"), textItem("a/.wh.passwd", "")}, ErrUnsafe, `goes through symlink "a"`},
+		"opaque by symlink":        {[]tarItem{item('2', "a", "/etc"), textItem("a/.wh..wh..opq", "")}, ErrUnsafe, `goes through symlink "a"`},
 		"link through symlink":     {[]tarItem{item('2', "a", "/etc"), item('1', "b", "a/passwd")}, ErrUnsafe, "goes through a symlink"},
 		"link climbs out":          {[]tarItem{item('1', "b", "../../etc/passwd")}, ErrUnsafe, "leaves the root"},
 		"link to lower layer":      {[]tarItem{item('1', "b", "etc/passwd")}, ErrFormat, `entry "b": hard link to "etc/passwd", which is not in the layer`},
 		"link to directory":        {[]tarItem{item('5', "d/", ""), item('1', "b", "d")}, ErrFormat, "hard link to directory"},
 		"link to root":             {[]tarItem{item('1', "b", "/")}, ErrFormat, "hard link"},
-		"link to whiteout":         {[]tarItem{file_(".wh.a", ""), item('1', "b", "a")}, ErrFormat, "not in the layer"},
-		"link to later":            {[]tarItem{item('1', "b", "c"), file_("c", "")}, ErrFormat, "not in the layer"},
-		"below a file":             {[]tarItem{file_("a", "x"), file_("a/b", "x")}, ErrFormat, `"a" is not a directory`},
-		"whiteout of nothing":      {[]tarItem{file_("a/.wh.", "")}, ErrFormat, "whiteout of"},
-		"whiteout of dot":          {[]tarItem{file_("a/.wh..", "")}, ErrFormat, "whiteout of"},
-		"whiteout of dots":         {[]tarItem{file_("a/.wh...", "")}, ErrFormat, "whiteout of"},
-		"whiteout of whiteout":     {[]tarItem{file_("a/.wh..wh.b", "")}, ErrFormat, "whiteout of"},
-		"below a whiteout":         {[]tarItem{file_(".wh.a/b", "")}, ErrFormat, "below a whiteout"},
-		"long component":           {[]tarItem{file_(long, "")}, ErrFormat, "component of 300 bytes"},
-		"long name":                {[]tarItem{file_(strings.Repeat("n/", 3000)+"n", "")}, ErrFormat, "name of 6001 bytes"},
+		"link to whiteout":         {[]tarItem{textItem(".wh.a", ""), item('1', "b", "a")}, ErrFormat, "not in the layer"},
+		"link to later":            {[]tarItem{item('1', "b", "c"), textItem("c", "")}, ErrFormat, "not in the layer"},
+		"below a file":             {[]tarItem{textItem("a", "x"), textItem("a/b", "x")}, ErrFormat, `"a" is not a directory`},
+		"whiteout of nothing":      {[]tarItem{textItem("a/.wh.", "")}, ErrFormat, "whiteout of"},
+		"whiteout of dot":          {[]tarItem{textItem("a/.wh..", "")}, ErrFormat, "whiteout of"},
+		"whiteout of dots":         {[]tarItem{textItem("a/.wh...", "")}, ErrFormat, "whiteout of"},
+		"whiteout of whiteout":     {[]tarItem{textItem("a/.wh..wh.b", "")}, ErrFormat, "whiteout of"},
+		"below a whiteout":         {[]tarItem{textItem(".wh.a/b", "")}, ErrFormat, "below a whiteout"},
+		"long component":           {[]tarItem{textItem(long, "")}, ErrFormat, "component of 300 bytes"},
+		"long name":                {[]tarItem{textItem(strings.Repeat("n/", 3000)+"n", "")}, ErrFormat, "name of 6001 bytes"},
 		"unknown type":             {[]tarItem{item('V', "volume", "")}, ErrFormat, `unknown type 'V'`},
-		"root is a file":           {[]tarItem{file_("a/..", "")}, ErrFormat, "root is not a directory"},
+		"root is a file":           {[]tarItem{textItem("a/..", "")}, ErrFormat, "root is not a directory"},
 		"symlink to nothing":       {[]tarItem{item('2', "a", "")}, ErrFormat, "symlink to"},
 		"symlink too long":         {[]tarItem{item('2', "a", strings.Repeat("x", 4096))}, ErrFormat, "symlink to"},
 		"owner beyond 32 bits":     {[]tarItem{{Header: tar.Header{Name: "a", Uid: 1 << 32}}}, ErrFormat, "out of range"},
@@ -110,7 +110,7 @@ func refuse(t *testing.T, b []byte, o IngestOptions, want error, say string) {
 
 // Bytes that archive/tar would not write.
 func TestIngestRefusesBytes(t *testing.T) {
-	good := makeTar(t, file_("a", strings.Repeat("content", 100)), file_("b", "x"))
+	good := makeTar(t, textItem("a", strings.Repeat("content", 100)), textItem("b", "x"))
 	patch := func(off int, s string) []byte {
 		b := bytes.Clone(good)
 		copy(b[off:], s)
@@ -168,42 +168,42 @@ func TestIngestAccepts(t *testing.T) {
 		want  []string // name and what it is
 		info  Info     // Entries only
 	}{
-		"leading slash and dots": {[]tarItem{file_("/etc/x", "1"), file_("./y", "2"), file_("a/./b/../c", "3")},
+		"leading slash and dots": {[]tarItem{textItem("/etc/x", "1"), textItem("./y", "2"), textItem("a/./b/../c", "3")},
 			[]string{". implied", "a implied", "a/c 3", "etc implied", "etc/x 1", "y 2"}, Info{Entries: 3}},
-		"last file wins": {[]tarItem{file_("a", "1"), file_("a", "22"), file_("a", "333")},
+		"last file wins": {[]tarItem{textItem("a", "1"), textItem("a", "22"), textItem("a", "333")},
 			[]string{". implied", "a 333"}, Info{Entries: 1}},
-		"directory over directory keeps children": {[]tarItem{item('5', "d/", ""), file_("d/x", "1"), item('5', "d/", "")},
+		"directory over directory keeps children": {[]tarItem{item('5', "d/", ""), textItem("d/x", "1"), item('5', "d/", "")},
 			[]string{". implied", "d dir", "d/x 1"}, Info{Entries: 2}},
-		"file over directory": {[]tarItem{file_("d/x", "1"), file_("d", "2")}, []string{". implied", "d 2"}, Info{Entries: 1}},
-		"directory over file": {[]tarItem{file_("d", "2"), item('5', "d/", ""), file_("d/x", "1")},
+		"file over directory": {[]tarItem{textItem("d/x", "1"), textItem("d", "2")}, []string{". implied", "d 2"}, Info{Entries: 1}},
+		"directory over file": {[]tarItem{textItem("d", "2"), item('5', "d/", ""), textItem("d/x", "1")},
 			[]string{". implied", "d dir", "d/x 1"}, Info{Entries: 2}},
-		"symlink over directory": {[]tarItem{file_("d/x", "1"), item('2', "d", "e")}, []string{". implied", "d -> e"}, Info{Entries: 1}},
-		"directory over symlink": {[]tarItem{item('2', "d", "/etc"), item('5', "d", ""), file_("d/passwd", "1")},
+		"symlink over directory": {[]tarItem{textItem("d/x", "1"), item('2', "d", "e")}, []string{". implied", "d -> e"}, Info{Entries: 1}},
+		"directory over symlink": {[]tarItem{item('2', "d", "/etc"), item('5', "d", ""), textItem("d/passwd", "1")},
 			[]string{". implied", "d dir", "d/passwd 1"}, Info{Entries: 2}},
-		"parent after child":  {[]tarItem{file_("d/x", "1"), item('5', "d/", "")}, []string{". implied", "d dir", "d/x 1"}, Info{Entries: 2}},
-		"link outlives name":  {[]tarItem{file_("a", "1"), item('1', "b", "a"), file_("a", "2")}, []string{". implied", "a 2", "b 1"}, Info{Entries: 2}},
-		"link by ./":          {[]tarItem{file_("a", "1"), item('1', "b", "./a"), item('1', "c", "/b")}, []string{". implied", "a 1 x3", "b 1 x3", "c 1 x3"}, Info{Entries: 3}},
-		"link to itself":      {[]tarItem{file_("a", "1"), item('1', "a", "a")}, []string{". implied", "a 1"}, Info{Entries: 1}},
+		"parent after child":  {[]tarItem{textItem("d/x", "1"), item('5', "d/", "")}, []string{". implied", "d dir", "d/x 1"}, Info{Entries: 2}},
+		"link outlives name":  {[]tarItem{textItem("a", "1"), item('1', "b", "a"), textItem("a", "2")}, []string{". implied", "a 2", "b 1"}, Info{Entries: 2}},
+		"link by ./":          {[]tarItem{textItem("a", "1"), item('1', "b", "./a"), item('1', "c", "/b")}, []string{". implied", "a 1 x3", "b 1 x3", "c 1 x3"}, Info{Entries: 3}},
+		"link to itself":      {[]tarItem{textItem("a", "1"), item('1', "a", "a")}, []string{". implied", "a 1"}, Info{Entries: 1}},
 		"link to symlink":     {[]tarItem{item('2', "a", "x"), item('1', "b", "a")}, []string{". implied", "a -> x x2", "b -> x x2"}, Info{Entries: 2}},
-		"link to dropped":     {[]tarItem{file_("d/a", "1"), item('1', "b", "d/a"), file_("d", "2")}, []string{". implied", "b 1", "d 2"}, Info{Entries: 2}},
-		"whiteout":            {[]tarItem{file_("a/.wh.b", "")}, []string{". implied", "a implied", "a/b whiteout"}, Info{Entries: 1}},
-		"whiteout with body":  {[]tarItem{file_("a/.wh.b", "body"), file_("c", "1")}, []string{". implied", "a implied", "a/b whiteout", "c 1"}, Info{Entries: 2}},
-		"opaque":              {[]tarItem{item('5', "a/", ""), file_("a/.wh..wh..opq", "")}, []string{". implied", "a dir opaque"}, Info{Entries: 1}},
-		"opaque, dir later":   {[]tarItem{file_("a/.wh..wh..opq", ""), item('5', "a/", "")}, []string{". implied", "a dir opaque"}, Info{Entries: 1}},
-		"opaque root":         {[]tarItem{file_(".wh..wh..opq", "")}, []string{". implied opaque"}, Info{}},
-		"whiteout, then dir":  {[]tarItem{file_(".wh.a", ""), item('5', "a/", "")}, []string{". implied", "a dir opaque"}, Info{Entries: 1}},
-		"dir, then whiteout":  {[]tarItem{item('5', "a/", ""), file_(".wh.a", "")}, []string{". implied", "a dir opaque"}, Info{Entries: 1}},
-		"whiteout, then file": {[]tarItem{file_(".wh.a", ""), file_("a", "1")}, []string{". implied", "a 1"}, Info{Entries: 1}},
-		"file, then whiteout": {[]tarItem{file_("a", "1"), file_(".wh.a", "")}, []string{". implied", "a 1"}, Info{Entries: 1}},
-		"whiteout, then below": {[]tarItem{file_(".wh.a", ""), file_("a/b", "1")},
+		"link to dropped":     {[]tarItem{textItem("d/a", "1"), item('1', "b", "d/a"), textItem("d", "2")}, []string{". implied", "b 1", "d 2"}, Info{Entries: 2}},
+		"whiteout":            {[]tarItem{textItem("a/.wh.b", "")}, []string{". implied", "a implied", "a/b whiteout"}, Info{Entries: 1}},
+		"whiteout with body":  {[]tarItem{textItem("a/.wh.b", "body"), textItem("c", "1")}, []string{". implied", "a implied", "a/b whiteout", "c 1"}, Info{Entries: 2}},
+		"opaque":              {[]tarItem{item('5', "a/", ""), textItem("a/.wh..wh..opq", "")}, []string{". implied", "a dir opaque"}, Info{Entries: 1}},
+		"opaque, dir later":   {[]tarItem{textItem("a/.wh..wh..opq", ""), item('5', "a/", "")}, []string{". implied", "a dir opaque"}, Info{Entries: 1}},
+		"opaque root":         {[]tarItem{textItem(".wh..wh..opq", "")}, []string{". implied opaque"}, Info{}},
+		"whiteout, then dir":  {[]tarItem{textItem(".wh.a", ""), item('5', "a/", "")}, []string{". implied", "a dir opaque"}, Info{Entries: 1}},
+		"dir, then whiteout":  {[]tarItem{item('5', "a/", ""), textItem(".wh.a", "")}, []string{". implied", "a dir opaque"}, Info{Entries: 1}},
+		"whiteout, then file": {[]tarItem{textItem(".wh.a", ""), textItem("a", "1")}, []string{". implied", "a 1"}, Info{Entries: 1}},
+		"file, then whiteout": {[]tarItem{textItem("a", "1"), textItem(".wh.a", "")}, []string{". implied", "a 1"}, Info{Entries: 1}},
+		"whiteout, then below": {[]tarItem{textItem(".wh.a", ""), textItem("a/b", "1")},
 			[]string{". implied", "a implied opaque", "a/b 1"}, Info{Entries: 1}},
 		"char 0:0":          {[]tarItem{item('3', "a", "")}, []string{". implied", "a whiteout"}, Info{Entries: 1}},
-		"what AUFS left":    {[]tarItem{item('5', ".wh..wh.plnk/", ""), file_(".wh..wh.aufs", ""), file_(".wh..wh.plnk/1", "x"), file_("a", "1")}, []string{". implied", "a 1"}, Info{Entries: 1}},
+		"what AUFS left":    {[]tarItem{item('5', ".wh..wh.plnk/", ""), textItem(".wh..wh.aufs", ""), textItem(".wh..wh.plnk/1", "x"), textItem("a", "1")}, []string{". implied", "a 1"}, Info{Entries: 1}},
 		"root":              {[]tarItem{item('5', "./", "")}, []string{". dir"}, Info{Entries: 1}},
 		"nothing":           {nil, []string{". implied"}, Info{}},
-		"reverse order":     {[]tarItem{file_("c", "3"), file_("b", "2"), file_("a", "1"), file_("b", "4")}, []string{". implied", "a 1", "b 4", "c 3"}, Info{Entries: 3}},
+		"reverse order":     {[]tarItem{textItem("c", "3"), textItem("b", "2"), textItem("a", "1"), textItem("b", "4")}, []string{". implied", "a 1", "b 4", "c 3"}, Info{Entries: 3}},
 		"odd attributes":    {[]tarItem{{Header: tar.Header{Name: "a", PAXRecords: map[string]string{"SCHILY.xattr.weird": "1", "SCHILY.xattr.trusted.overlay.redirect": "/x", "SCHILY.xattr.user.overlay.opaque": "y"}}}}, []string{". implied", "a  weird=1"}, Info{Entries: 1}},
-		"content behind 16": {[]tarItem{file_("a", strings.Repeat("x", 3<<20)), file_("b", "1")}, []string{". implied", "a " + strings.Repeat("x", 3<<20), "b 1"}, Info{Entries: 2}},
+		"content behind 16": {[]tarItem{textItem("a", strings.Repeat("x", 3<<20)), textItem("b", "1")}, []string{". implied", "a " + strings.Repeat("x", 3<<20), "b 1"}, Info{Entries: 2}},
 	} {
 		t.Run(what, func(t *testing.T) {
 			l, info := ingest(t, makeTar(t, c.items...))
@@ -361,7 +361,7 @@ func TestIngestUnalignedSparse(t *testing.T) {
 	b = append(append(b, pax...), zeros[:-len(pax)&511]...)
 	b = h.appendBlock(b, "", h.name, true)
 	b = append(append(b, body.Bytes()...), zeros[:-body.Len()&511]...)
-	b = append(b, makeTar(t, file_("g", "next"))...)
+	b = append(b, makeTar(t, textItem("g", "next"))...)
 
 	l, info := ingest(t, b)
 	got := readFile(t, mountIndex(t, l.dir), "f")
@@ -377,7 +377,7 @@ func TestIngestUnalignedSparse(t *testing.T) {
 }
 
 func TestDecompress(t *testing.T) {
-	plain := makeTar(t, file_("a", strings.Repeat("hello ", 50_000)))
+	plain := makeTar(t, textItem("a", strings.Repeat("hello ", 50_000)))
 	pack := func(w io.WriteCloser, err error) {
 		if err == nil {
 			_, err = w.Write(plain)
@@ -468,12 +468,12 @@ func TestDecompressTarWithMagicName(t *testing.T) {
 func TestIngestLimits(t *testing.T) {
 	many := make([]tarItem, 100)
 	for i := range many {
-		many[i] = file_(fmt.Sprintf("f%02d", i), "")
+		many[i] = textItem(fmt.Sprintf("f%02d", i), "")
 	}
-	deep := []tarItem{file_(strings.Repeat("d/", 200)+"f", "")}
+	deep := []tarItem{textItem(strings.Repeat("d/", 200)+"f", "")}
 	refuse(t, makeTar(t, many...), IngestOptions{Limits: Limits{MaxEntries: 50}}, ErrLimit, "more than 50 entries")
 	refuse(t, makeTar(t, deep...), IngestOptions{Limits: Limits{MaxEntries: 50}}, ErrLimit, "more than 50 entries")
-	refuse(t, makeTar(t, file_("a", strings.Repeat("x", 3<<20))), IngestOptions{Limits: Limits{MaxSize: 2 << 20}}, ErrLimit, `entry "a": more than 2097152 bytes`)
+	refuse(t, makeTar(t, textItem("a", strings.Repeat("x", 3<<20))), IngestOptions{Limits: Limits{MaxSize: 2 << 20}}, ErrLimit, `entry "a": more than 2097152 bytes`)
 	if _, err := Ingest(t.Context(), t.TempDir(), bytes.NewReader(makeTar(t, many...)), IngestOptions{Limits: Limits{MaxEntries: 101}}); err != nil {
 		t.Error(err)
 	}
@@ -521,12 +521,12 @@ func TestIngestSparseBomb(t *testing.T) {
 }
 
 func TestIngestWrongDiffID(t *testing.T) {
-	b := makeTar(t, file_("a", "x"))
+	b := makeTar(t, textItem("a", "x"))
 	refuse(t, b, IngestOptions{DiffID: digest.FromString("other")}, ErrDiffID, digest.FromBytes(b).String())
 }
 
 func TestIngestSourceFails(t *testing.T) {
-	b, failing := makeTar(t, file_("a", strings.Repeat("x", 5<<20))), errors.New("connection lost")
+	b, failing := makeTar(t, textItem("a", strings.Repeat("x", 5<<20))), errors.New("connection lost")
 	dir := t.TempDir()
 	_, err := Ingest(t.Context(), dir, io.MultiReader(bytes.NewReader(b[:2<<20]), errReader{failing}), IngestOptions{})
 	if !errors.Is(err, failing) || !strings.Contains(err.Error(), `entry "a"`) {
@@ -544,7 +544,7 @@ func TestIngestSourceFails(t *testing.T) {
 
 func TestIngestCancelled(t *testing.T) {
 	ctx, cancel := context.WithCancel(t.Context())
-	b, dir := makeTar(t, file_("a", strings.Repeat("x", 64<<20))), t.TempDir()
+	b, dir := makeTar(t, textItem("a", strings.Repeat("x", 64<<20))), t.TempDir()
 	n := 0
 	r := readerFunc(func(p []byte) (int, error) {
 		if n > 20<<20 {
@@ -566,7 +566,7 @@ func (f readerFunc) Read(p []byte) (int, error) { return f(p) }
 
 func TestIngestFullDisk(t *testing.T) {
 	dir := smallDisk(t, "1m")
-	b := makeTar(t, file_("a", strings.Repeat("x", 40<<20)))
+	b := makeTar(t, textItem("a", strings.Repeat("x", 40<<20)))
 	if _, err := Ingest(t.Context(), dir, bytes.NewReader(b), IngestOptions{}); !errors.Is(err, syscall.ENOSPC) {
 		t.Errorf("got %v", err)
 	}
@@ -575,9 +575,9 @@ func TestIngestFullDisk(t *testing.T) {
 
 // Bytes after the end belong to the layer: its digest covers them.
 func TestIngestTrailing(t *testing.T) {
-	b := append(makeTar(t, file_("a", "x")), strings.Repeat("trailing", 1000)...)
+	b := append(makeTar(t, textItem("a", "x")), strings.Repeat("trailing", 1000)...)
 	ingest(t, b)
-	ingest(t, append(makeTar(t, file_("a", "x")), make([]byte, 3<<20)...))
-	ingest(t, makeTar(t, file_("a", strings.Repeat("x", 512)))[:1024]) // no end at all, as Go's reader takes it
-	ingest(t, makeTar(t, file_("a", "x"))[:513])
+	ingest(t, append(makeTar(t, textItem("a", "x")), make([]byte, 3<<20)...))
+	ingest(t, makeTar(t, textItem("a", strings.Repeat("x", 512)))[:1024]) // no end at all, as Go's reader takes it
+	ingest(t, makeTar(t, textItem("a", "x"))[:513])
 }

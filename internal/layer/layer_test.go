@@ -128,7 +128,7 @@ func TestLayerOrderAndLinks(t *testing.T) {
 }
 
 func TestLayerErrors(t *testing.T) {
-	dir, _ := write(t, directory_("d"), regular("d/f", "x"), symlink("l", "d"), whiteout("w"))
+	dir, _ := write(t, folder("d"), regular("d/f", "x"), symlink("l", "d"), whiteout("w"))
 	l := open(t, dir)
 	_, lerr := l.Lstat("none")
 	_, rerr := l.ReadDir("d/f")
@@ -163,11 +163,11 @@ func TestLayerEmpty(t *testing.T) {
 		empty, implicit bool
 	}{
 		"nothing":     {nil, true, true},
-		"root":        {[]File{directory_(".")}, false, false},
-		"opaque root": {[]File{with(directory_("."), func(f *File) { f.Opaque = true })}, false, false},
+		"root":        {[]File{folder(".")}, false, false},
+		"opaque root": {[]File{with(folder("."), func(f *File) { f.Opaque = true })}, false, false},
 		"file":        {[]File{regular("a", "")}, false, true},
-		"all there":   {[]File{directory_("."), directory_("a"), regular("a/b", "")}, false, false},
-		"parent not":  {[]File{directory_("."), regular("a/b", "")}, false, true},
+		"all there":   {[]File{folder("."), folder("a"), regular("a/b", "")}, false, false},
+		"parent not":  {[]File{folder("."), regular("a/b", "")}, false, true},
 		"whiteout":    {[]File{whiteout("a")}, false, true},
 	} {
 		dir, _ := write(t, c.files...)
@@ -178,7 +178,7 @@ func TestLayerEmpty(t *testing.T) {
 }
 
 func TestLayerFS(t *testing.T) {
-	dir, _ := write(t, directory_("."), directory_("a"), regular("a/b", "hello"), directory_("a/c"), regular("e", ""),
+	dir, _ := write(t, folder("."), folder("a"), regular("a/b", "hello"), folder("a/c"), regular("e", ""),
 		regular("large", strings.Repeat("large ", 5000)), regular("ü", "x"))
 	if err := fstest.TestFS(open(t, dir).FS(), "a/b", "a/c", "e", "ü", "large"); err != nil {
 		t.Error(err)
@@ -431,7 +431,7 @@ func TestOpenDamaged(t *testing.T) {
 // FuzzIndex reads damaged indexes in every way; none may crash or loop.
 func FuzzIndex(f *testing.F) {
 	dir, _ := write(f, regular("a/b", "content"), symlink("l", strings.Repeat("x", 600)),
-		with(directory_("o"), func(f *File) { f.Opaque = true; f.Xattrs = map[string]string{"user.a": "b"} }), whiteout("w"))
+		with(folder("o"), func(f *File) { f.Opaque = true; f.Xattrs = map[string]string{"user.a": "b"} }), whiteout("w"))
 	f.Add(readFile(f, dir, indexFile))
 	f.Fuzz(func(t *testing.T, index []byte) {
 		if len(index) < superOffset+superSize {

@@ -203,7 +203,7 @@ func TestMountStandAlone(t *testing.T) {
 	dir := workDir(t)
 	path := filepath.Join(dir, "fix.erofs")
 	err := WriteIndex(path, func(yield func(Entry, error) bool) {
-		for _, f := range []File{directory_("."), with(directory_("etc"), func(f *File) { f.UID = 5; f.Mode = unix.S_IFDIR | 0o710 }), symlink("etc/l", "x")} {
+		for _, f := range []File{folder("."), with(folder("etc"), func(f *File) { f.UID = 5; f.Mode = unix.S_IFDIR | 0o710 }), symlink("etc/l", "x")} {
 			if !yield(f.Entry, nil) {
 				return
 			}

@@ -180,7 +180,7 @@ func TestWriteErrors(t *testing.T) {
 		"below a file":        {[]File{regular("a", ""), regular("a/b", "")}, ErrFormat, `"a" is not a directory`},
 		"below a symlink":     {[]File{symlink("a", "/"), regular("a/b", "")}, ErrUnsafe, `goes through symlink "a"`},
 		"link to nothing":     {[]File{hardlink("b", "a")}, ErrFormat, "not in the layer"},
-		"link to directory":   {[]File{directory_("a"), hardlink("b", "a")}, ErrFormat, `hard link to directory "a"`},
+		"link to directory":   {[]File{folder("a"), hardlink("b", "a")}, ErrFormat, `hard link to directory "a"`},
 		"socket":              {[]File{object("s", unix.S_IFSOCK|0o600)}, ErrFormat, "no place in a layer"},
 		"negative owner":      {[]File{with(regular("a", ""), func(f *File) { f.UID = -1 })}, ErrFormat, "out of range"},
 		"negative size":       {[]File{with(regular("a", ""), func(f *File) { f.Size = -1 })}, ErrFormat, "size -1"},
@@ -296,7 +296,7 @@ func TestWriteDigests(t *testing.T) {
 
 // Content ignores times and nothing else.
 func TestContent(t *testing.T) {
-	base := []File{directory_("d"), regular("d/a", "hello"), symlink("l", "d"), regular("r", "other")}
+	base := []File{folder("d"), regular("d/a", "hello"), symlink("l", "d"), regular("r", "other")}
 	_, want := write(t, base...)
 	change := func(i int, f func(*File)) []File {
 		files := slices.Clone(base)
