@@ -35,8 +35,7 @@ func WriteIndex(path string, entries iter.Seq2[Entry, error]) error {
 	return p.writeFile(path, nil)
 }
 
-// addEntry adds an entry that comes without content, or whose content's place
-// the caller sets in the node returned by a later lookup.
+// addEntry adds an entry that comes without content.
 func (t *tree) addEntry(e *Entry) error {
 	if !isClean(e.Name) {
 		return fmt.Errorf("entry %q: not a clean name: %w", e.Name, ErrFormat)
