@@ -75,13 +75,13 @@ func TestKillBuild(t *testing.T) {
 	s := newBusybox(t)
 	id := sample(t, s, "keep:1")
 	mark := fmt.Sprintf("nacre-kill-%d", os.Getpid())
-	files := map[string]string{"big": random(3, 8<<20), "Dockerfile": `FROM busybox AS one
+	files := map[string]string{"big": random(3, 2<<20), "Dockerfile": `FROM busybox AS one
 ARG ROUND
 COPY . /src
 RUN echo ` + mark + ` $ROUND >/dev/null; for i in $(seq 1 300); do echo $ROUND $i > /f$i; done; cp /src/big /big2
 FROM busybox AS two
 ARG ROUND
-RUN echo ` + mark + ` $ROUND >/dev/null; mkdir /d; cp -r /bin /d; rm -r /bin/ls /home; sleep 0.1
+RUN echo ` + mark + ` $ROUND >/dev/null; mkdir -p /d/e; cp /bin/busybox /d; for i in $(seq 1 40); do ln /d/busybox /d/e/$i; done; rm -r /bin/tac /home; sleep 0.1
 FROM busybox
 COPY --from=one / /one/
 COPY --from=two /d /two/
