@@ -173,6 +173,9 @@ type rule struct {
 	action uint32
 }
 
+// armPrivate is below the private calls of ARM, and above all others.
+const armPrivate = 0xf0000
+
 // archRules are the rules of one architecture by system call number.
 type archRules struct {
 	arch
@@ -201,11 +204,11 @@ func newArchRules(a arch, p *specs.LinuxSeccomp, def uint32) (archRules, error) 
 				continue
 			}
 			// Private calls of ARM lie far above the table and say nothing about its end.
-			if nr < 0xf0000 {
+			if nr < armPrivate {
 				r.last = max(r.last, nr)
-			}
-			if action == def {
-				continue
+				if action == def {
+					continue
+				}
 			}
 			if err := r.add(nr, s.Args, action); err != nil {
 				return r, fmt.Errorf("seccomp: %s: %w", name, err)

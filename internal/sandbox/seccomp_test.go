@@ -81,17 +81,19 @@ func judge(p *specs.LinuxSeccomp, c call) uint32 {
 func judgeArch(p *specs.LinuxSeccomp, a arch, nr uint32, args [6]uint64) uint32 {
 	def, _ := seccompAction(p.DefaultAction, p.DefaultErrnoRet)
 	table := syscallNumbers()[a.column]
-	last := uint32(0)
+	last, known := uint32(0), false
 	var unconditional *uint32
 	for _, s := range p.Syscalls {
 		action, _ := seccompAction(s.Action, s.ErrnoRet)
 		for _, name := range s.Names {
 			n, ok := table[name]
-			if ok && n < 0xf0000 {
+			known = known || ok && n == nr
+			if ok && n < armPrivate {
 				last = max(last, n)
 			}
 			switch {
-			case !ok || n != nr || action == def:
+			case !ok || n != nr:
+			case action == def && n < armPrivate:
 			case len(s.Args) == 0:
 				unconditional = &action
 			case holds(s.Args, args, a.narrow):
@@ -102,7 +104,7 @@ func judgeArch(p *specs.LinuxSeccomp, a arch, nr uint32, args [6]uint64) uint32 
 	switch {
 	case unconditional != nil:
 		return *unconditional
-	case nr > last && def != unix.SECCOMP_RET_ALLOW && def != unix.SECCOMP_RET_LOG:
+	case nr > last && !known && def != unix.SECCOMP_RET_ALLOW && def != unix.SECCOMP_RET_LOG:
 		return unix.SECCOMP_RET_ERRNO | uint32(unix.ENOSYS)
 	}
 	return def
