@@ -241,6 +241,23 @@ var changesCases = []changesCase{
 	}},
 	{name: "path of 4000 bytes", do: func(r root) error { return deep(r, 4000) }},
 	{name: "path longer than any layer takes", do: func(r root) error { return deep(r, 5000) }, wantErr: "malformed layer"},
+	{name: "directories 300 deep", do: func(r root) error {
+		// With something to read in each directory before and after what is below it.
+		fd, err := unix.Open(r.p("deep"), unix.O_PATH, 0)
+		for i := 0; err == nil && i < 300; i++ {
+			err = unix.Mkdirat(fd, "b", 0o755)
+			if err == nil && i%20 == 0 {
+				err = all(unix.Symlinkat("before", fd, "a"), unix.Mkdirat(fd, "c", 0o700))
+			}
+			var next int
+			if err == nil {
+				next, err = unix.Openat(fd, "b", unix.O_PATH|unix.O_DIRECTORY, 0)
+			}
+			unix.Close(fd)
+			fd = next
+		}
+		return all(err, unix.Close(fd))
+	}},
 	{name: "whiteout name", do: func(r root) error { return r.write("d/.wh.foo", "x") }, wantErr: "d/.wh.foo"},
 	{name: "symlink loops", do: func(r root) error {
 		return all(os.Symlink("b", r.p("d/a")), os.Symlink("a", r.p("d/b")), os.Symlink(".", r.p("d/self")), os.Symlink("../../../..", r.p("d/up")), os.Symlink("/", r.p("d/rootlink")),
@@ -265,8 +282,8 @@ var changesCases = []changesCase{
 	}},
 	{name: "many files", do: func(r root) error {
 		var err error
-		for i := range 1000 {
-			err = errors.Join(err, r.write(fmt.Sprintf("d/f%d", i*7919%1000), fmt.Sprint(i)))
+		for i := range 300 {
+			err = errors.Join(err, r.write(fmt.Sprintf("d/f%d", i*7919%300), fmt.Sprint(i)))
 		}
 		return err
 	}},
@@ -484,4 +501,97 @@ func (s *source) applied(ids ...digest.Digest) (snapshot, error) {
 		}
 	}
 	return snapshotDir(dir)
+}
+
+// TestChangesAlone: without layers there is no overlay, and its marks are only files.
+func TestChangesAlone(t *testing.T) {
+	s := newSource(t, false)
+	m := s.prepare(Index, false)
+	var want snapshot
+	mounted(t, m, func(r string) error {
+		at := root(r)
+		err := all(at.write("f", "f"), os.Link(at.p("f"), at.p("g")), os.Mkdir(at.p("d"), 0o700), at.write("d/x", ""),
+			unix.Mknod(at.p("zero"), unix.S_IFCHR, 0), unix.Lsetxattr(at.p("d"), "trusted.overlay.opaque", []byte("y"), 0))
+		if err == nil {
+			want, err = snapshotDir(r)
+		}
+		return err
+	})
+	c := changesCase{unlike: []string{"zero", `trusted.overlay.opaque="y"`}}
+	var changed []string
+	id, err := s.write(listed(Changes(context.Background(), m, nil, ChangesOptions{}), &changed))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if want := []string{"d/", "d/x", "f", "g"}; !slices.Equal(changed, want) {
+		t.Errorf("changed %q, want %q", changed, want)
+	}
+	c.compare(t, Index, s, []digest.Digest{id}, want)
+}
+
+// TestChangesEnds: a walk that is broken off leaves nothing open and yields no more.
+func TestChangesEnds(t *testing.T) {
+	s := newSource(t, false)
+	m := s.prepare(Index, false, s.add(dir("d")))
+	for i := range 3 {
+		if err := os.MkdirAll(fmt.Sprintf("%s/d%d/%s", m.Upper, i, strings.Repeat("s/", 200)), 0o755); err != nil {
+			t.Fatal(err)
+		}
+	}
+	fds := count(t, "/proc/self/fd")
+	ctx, cancel := context.WithCancel(context.Background())
+	defer cancel()
+	n := 0
+	var last error
+	for _, err := range Changes(ctx, m, nil, ChangesOptions{}) {
+		if n++; n == 200 {
+			cancel()
+		}
+		last = err
+	}
+	if !errors.Is(last, context.Canceled) || n != 201 {
+		t.Errorf("after cancel: %d files, %v", n, last)
+	}
+	n = 0
+	for range Changes(context.Background(), m, nil, ChangesOptions{}) {
+		if n++; n == 250 {
+			break
+		}
+	}
+	for _, err := range Changes(context.Background(), Mount{Upper: "/absent", Work: "/absent"}, nil, ChangesOptions{}) {
+		last = err
+	}
+	if !errors.Is(last, os.ErrNotExist) {
+		t.Errorf("absent upper: %v", last)
+	}
+	if now := count(t, "/proc/self/fd"); now != fds {
+		t.Errorf("%d descriptors open, were %d", now, fds)
+	}
+}
+
+// TestXattrReader: the two ways of listing agree.
+func TestXattrReader(t *testing.T) {
+	at := root(t.TempDir())
+	fd, err := unix.Open(string(at), unix.O_RDONLY, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer unix.Close(fd)
+	err = all(at.write("f", ""), at.write("none", ""), os.Symlink("f", at.p("l")), unix.Setxattr(at.p("f"), "user.a", []byte("1"), 0), unix.Setxattr(at.p("f"), "user.empty", nil, 0),
+		unix.Setxattr(string(at), "user.dir", []byte("d"), 0), unix.Lsetxattr(at.p("l"), "trusted.l", []byte(long(3000)), 0), unix.Setxattr(at.p("f"), "user."+long(200), []byte("long name"), 0))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for name, want := range map[string]string{
+		"f": fmt.Sprint(map[string]string{"user.a": "1", "user.empty": "", "user." + long(200): "long name"}), "none": "map[]",
+		"l": fmt.Sprint(map[string]string{"trusted.l": long(3000)}), "": "map[user.dir:d]",
+	} {
+		for _, old := range []bool{false, true} {
+			r := xattrReader{old: old, buf: make([]byte, 16)}
+			got := map[string]string{}
+			if err := r.read(fd, name, func(attr, value string) { got[attr] = value }); err != nil || fmt.Sprint(got) != want {
+				t.Errorf("%q old=%v: %v, %v, want %v", name, old, got, err, want)
+			}
+		}
+	}
 }
