@@ -72,7 +72,7 @@ func (r *runner) start() (err error) {
 		return err
 	}
 	r.plan.OwnStdio = r.streams.own
-	if r.launched, err = launch(r.flags()); err != nil {
+	if r.launched, err = takeOrLaunch(r.flags()); err != nil {
 		return err
 	}
 	if err := r.give(r.plan, r.streams.theirs); err != nil {
