@@ -94,7 +94,7 @@ func (s *Store) placeBlob(ctx context.Context, tx querier, m *moves, tmp string,
 	if err == nil && serr == nil && st.Size() == d.Size && s.sure(row.boot) {
 		boot = row.boot
 	} else {
-		if err := m.away(s, path); err != nil {
+		if err := m.away(path); err != nil {
 			return err
 		}
 		if err := m.to(tmp, path); err != nil {
@@ -144,6 +144,7 @@ func (s *Store) putBlob(ctx context.Context, l *Lease, d registry.Descriptor, da
 		os.Remove(tmp)
 		return s.fail(err)
 	}
+	s.point("blob written")
 	return s.keepBlob(ctx, l, tmp, d, "", refs)
 }
 
@@ -178,7 +179,7 @@ func (s *Store) insertTyped(ctx context.Context, tx querier, d registry.Descript
 // keepBlob moves a finished file from tmp to its place and records it; boot is
 // empty if the file is synced. Its name in the folder is synced when an image that refers to it is named.
 func (s *Store) keepBlob(ctx context.Context, l *Lease, tmp string, d registry.Descriptor, boot string, refs []registry.Descriptor) error {
-	var moved moves
+	moved := moves{s: s}
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	made := l.made

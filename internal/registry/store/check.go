@@ -199,6 +199,17 @@ func (c *checker) blob(ctx context.Context, row blobRow, total int64) error {
 	if wrong, err = c.blobWrong(ctx, now, total); err != nil || wrong == "" {
 		return err
 	}
+	if wrong == missing {
+		gone, err := c.remnant(ctx, d, func(tx querier, r *removal) error {
+			if _, err := tx.ExecContext(ctx, "DELETE FROM edge WHERE src = ?", d); err != nil {
+				return err
+			}
+			return r.blob(ctx, tx, d)
+		})
+		if err != nil || gone {
+			return err
+		}
+	}
 	if wrong == sizeRecord {
 		return c.problem(Problem{Object: "blob " + d.String(), Text: wrong, Fix: "the record is put right"}, func() error {
 			st, err := os.Lstat(c.s.blobPath(d))
@@ -215,14 +226,16 @@ func (c *checker) blob(ctx context.Context, row blobRow, total int64) error {
 	return c.problem(Problem{Object: "blob " + d.String(), Text: wrong, Fix: "it is dropped"}, func() error { return c.s.dropBlob(ctx, d) })
 }
 
-// sizeRecord: the file is right and its record is not.
-const sizeRecord = "the record has the wrong size"
+const (
+	missing    = "the file is missing"
+	sizeRecord = "the record has the wrong size" // and the file is right
+)
 
 func (c *checker) blobWrong(ctx context.Context, row blobRow, total int64) (string, error) {
 	got, n, err := hashFile(ctx, c.s.blobPath(row.desc.Digest))
 	switch {
 	case errors.Is(err, os.ErrNotExist):
-		return "the file is missing", nil
+		return missing, nil
 	case ctx.Err() != nil:
 		return "", ctx.Err()
 	case err != nil:
@@ -310,8 +323,8 @@ func (c *checker) layer(ctx context.Context, row layerRow, total int64) error {
 	return nil
 }
 
-// layerGone tells whether a layer was removed since its row was read. A row without
-// files that nothing needs is what a removal left that died.
+// layerGone tells whether a layer was removed since its row was read, or is
+// what a removal left that died.
 func (c *checker) layerGone(ctx context.Context, d digest.Digest) (bool, error) {
 	_, err := c.s.layerRow(ctx, c.s.db, d)
 	if errors.Is(err, registry.ErrAbsent) {
@@ -320,16 +333,26 @@ func (c *checker) layerGone(ctx context.Context, d digest.Digest) (bool, error) 
 	if err != nil || c.s.layerFiles(d) {
 		return false, err
 	}
-	user, err := referrer(ctx, c.s.db, d)
-	if err != nil || user != "" {
+	return c.remnant(ctx, d, func(tx querier, r *removal) error { return r.layer(ctx, tx, d) })
+}
+
+// remnant tells whether a record without its file is what a removal left that
+// died between moving files away and committing: nothing needs it then. It is
+// removed when repairing.
+func (c *checker) remnant(ctx context.Context, d digest.Digest, remove func(tx querier, r *removal) error) (bool, error) {
+	if needed, err := c.s.reached(ctx, c.s.db, d); err != nil || needed {
 		return false, err
 	}
 	c.leftover(1)
 	if !c.repair {
 		return true, nil
 	}
-	_, err = c.s.collect(ctx, []digest.Digest{d})
-	return true, err
+	return true, c.s.removing(ctx, func(tx querier, r *removal) error {
+		if needed, err := c.s.reached(ctx, tx, d); err != nil || needed {
+			return err
+		}
+		return remove(tx, r)
+	})
 }
 
 // layerLost deals with a layer whose tar is not what it should be.

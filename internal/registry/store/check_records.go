@@ -424,7 +424,7 @@ func (c *checker) tree(ctx context.Context, d digest.Digest) error {
 			if _, err := tx.ExecContext(ctx, "UPDATE layer SET tree = NULL WHERE diffid = ?", d); err != nil {
 				return err
 			}
-			return r.moved.away(c.s, dir)
+			return r.moved.away(dir)
 		})
 	})
 }

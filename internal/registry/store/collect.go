@@ -2,10 +2,12 @@ package store
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io/fs"
 	"path/filepath"
+	"slices"
 
 	"nacre/internal/registry"
 
@@ -46,7 +48,7 @@ func (s *Store) remove(ctx context.Context, f func(tx querier, r *removal) error
 	}
 	var r *removal
 	err := s.freeing(func() error {
-		r = &removal{s: s}
+		r = &removal{s: s, moved: moves{s: s}}
 		err := s.update(ctx, func(tx querier) error { return f(tx, r) })
 		if err != nil {
 			r.moved.undo()
@@ -71,10 +73,10 @@ func (r *removal) layer(ctx context.Context, tx querier, d digest.Digest) error 
 	dir, tree := r.s.LayerDir(d), r.s.treeDir(d)
 	r.gone.Bytes += diskUsage(dir) + diskUsage(tree)
 	r.gone.Layers = append(r.gone.Layers, d)
-	if err := r.moved.away(r.s, dir); err != nil {
+	if err := r.moved.away(dir); err != nil {
 		return err
 	}
-	return r.moved.away(r.s, tree)
+	return r.moved.away(tree)
 }
 
 // blob removes a blob. What a manifest refers to stays on record: see forgetBlob.
@@ -84,7 +86,7 @@ func (r *removal) blob(ctx context.Context, tx querier, d digest.Digest) error {
 	}
 	r.gone.Bytes += diskUsage(r.s.blobPath(d))
 	r.gone.Blobs = append(r.gone.Blobs, d)
-	return r.moved.away(r.s, r.s.blobPath(d))
+	return r.moved.away(r.s.blobPath(d))
 }
 
 // referrer says what needs d, which is a blob or a layer, other than a lease, or "".
@@ -173,16 +175,43 @@ func (s *Store) collectOne(ctx context.Context, tx querier, r *removal, d digest
 
 // unneeded lists every blob and layer that no image, cache record or lease reaches.
 func (s *Store) unneeded(ctx context.Context, tx querier) ([]digest.Digest, error) {
+	live, err := s.liveOwners(ctx, tx)
+	if err != nil {
+		return nil, err
+	}
 	return texts[digest.Digest](ctx, tx, reach+`
 		SELECT digest FROM blob WHERE digest NOT IN (SELECT d FROM reach)
-		UNION SELECT diffid FROM layer WHERE diffid NOT IN (SELECT d FROM reach)`)
+		UNION SELECT diffid FROM layer WHERE diffid NOT IN (SELECT d FROM reach)`, live)
 }
 
-// reach is all that is needed: from images, cache records and leases along the
+// reached tells whether d is needed.
+func (s *Store) reached(ctx context.Context, q querier, d digest.Digest) (bool, error) {
+	live, err := s.liveOwners(ctx, q)
+	if err != nil {
+		return false, err
+	}
+	var n int
+	err = q.QueryRowContext(ctx, reach+"SELECT EXISTS (SELECT 1 FROM reach WHERE d = ?2)", live, d).Scan(&n)
+	return n > 0, err
+}
+
+// liveOwners lists the owners of leases that still run, as a JSON array.
+func (s *Store) liveOwners(ctx context.Context, q querier) (string, error) {
+	owners, err := texts[string](ctx, q, "SELECT DISTINCT owner FROM lease")
+	if err != nil {
+		return "", err
+	}
+	owners = slices.DeleteFunc(owners, func(id string) bool { return !s.alive(id) })
+	list, err := json.Marshal(owners)
+	return string(list), err
+}
+
+// reach is all that is needed: from images, cache records and leases of the owners in ?1 along the
 // edges, and from compressed forms to layers and back.
 const reach = `
 	WITH RECURSIVE reach (d) AS (
-		SELECT digest FROM image UNION SELECT layer FROM cache UNION SELECT digest FROM pin
+		SELECT digest FROM image UNION SELECT layer FROM cache
+		UNION SELECT digest FROM pin JOIN lease ON lease.id = pin.lease WHERE owner IN (SELECT value FROM json_each(?1))
 		UNION SELECT dst FROM reach JOIN edge ON src = d
 		UNION SELECT layer FROM reach JOIN blob ON digest = d WHERE layer IS NOT NULL
 		UNION SELECT digest FROM reach JOIN blob ON layer = d)`
@@ -190,9 +219,6 @@ const reach = `
 // collectAll removes all that nothing needs.
 func (s *Store) collectAll(ctx context.Context) (Removed, error) {
 	return s.remove(ctx, func(tx querier, r *removal) error {
-		if err := s.dropDeadLeases(ctx, tx); err != nil {
-			return err
-		}
 		list, err := s.unneeded(ctx, tx)
 		if err != nil {
 			return err

@@ -123,12 +123,22 @@ func version(ctx context.Context, db *sql.DB) (v int, err error) {
 // update runs f in a transaction that no other writer runs beside. When it
 // returns nil the changes survive kill -9.
 func (s *Store) update(ctx context.Context, f func(tx querier) error) error {
-	return s.fail(transact(ctx, s.db, false, f))
+	return s.transact(ctx, false, f)
 }
 
 // updateDurably is update whose changes, and all committed before them, survive power loss too.
 func (s *Store) updateDurably(ctx context.Context, f func(tx querier) error) error {
-	return s.fail(transact(ctx, s.db, true, f))
+	return s.transact(ctx, true, f)
+}
+
+func (s *Store) transact(ctx context.Context, durable bool, f func(tx querier) error) error {
+	err := transact(ctx, s.db, durable, func(tx querier) error {
+		err := f(tx)
+		s.point("before commit")
+		return err
+	})
+	s.point("after commit")
+	return s.fail(err)
 }
 
 func transact(ctx context.Context, db *sql.DB, durable bool, f func(tx querier) error) (err error) {

@@ -37,3 +37,6 @@ func AddImages(t testing.TB, s *Store, n int) {
 		t.Fatal(err)
 	}
 }
+
+// AtPoints has f called wherever dying would leave something half done.
+func AtPoints(s *Store, f func(what string)) { s.testOnlyPoint = f }

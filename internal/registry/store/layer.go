@@ -324,7 +324,7 @@ func (s *Store) adopt(ctx context.Context, l *Lease, dir string, info layer.Info
 	if _, err := os.Lstat(filepath.Join(dir, "layer.erofs")); err != nil {
 		return s.fail(err)
 	}
-	var moved moves
+	moved := moves{s: s}
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	made := l.made
@@ -335,7 +335,7 @@ func (s *Store) adopt(ctx context.Context, l *Lease, dir string, info layer.Info
 		}
 		if err != nil || !s.sure(row.boot) || !s.layerFiles(info.DiffID) {
 			// What may lie there is no layer we know to be whole.
-			if err := moved.away(s, s.path("layers", hex)); err != nil {
+			if err := moved.away(s.path("layers", hex)); err != nil {
 				return err
 			}
 			if err := moved.to(dir, s.path("layers", hex)); err != nil {
@@ -379,13 +379,15 @@ func (s *Store) insertLayer(ctx context.Context, tx querier, info layer.Info) er
 
 // moves are renames made within a transaction, to be undone if it fails.
 type moves struct {
+	s    *Store
 	done  [][2]string // from, to
 	trash []string    // where things were moved away to
 }
 
 // away moves path, if there is something, to tmp/.
-func (m *moves) away(s *Store, path string) error {
-	trash, err := s.discard(path)
+func (m *moves) away(path string) error {
+	trash, err := m.s.discard(path)
+	m.s.point("moved away")
 	if err == nil && trash != "" {
 		m.done = append(m.done, [2]string{path, trash})
 		m.trash = append(m.trash, trash)
@@ -398,6 +400,7 @@ func (m *moves) to(from, to string) error {
 		return err
 	}
 	m.done = append(m.done, [2]string{from, to})
+	m.s.point("moved")
 	return nil
 }
 

@@ -154,7 +154,7 @@ func dropLeases(ctx context.Context, tx querier, owner string) error {
 }
 
 // dropDeadLeases removes the leases whose process is gone, so that what
-// follows in the transaction may take every lease for alive.
+// follows in the transaction may take every lease for a live one.
 func (s *Store) dropDeadLeases(ctx context.Context, tx querier) error {
 	owners, err := texts[string](ctx, tx, "SELECT DISTINCT owner FROM lease")
 	if err != nil {

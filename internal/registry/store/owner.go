@@ -209,6 +209,7 @@ func (s *Store) TempDir(prefix string) (dir string, remove func(), err error) {
 	if err := os.Mkdir(dir, 0o700); err != nil {
 		return "", nil, s.fail(err)
 	}
+	s.point("temporary directory made")
 	return dir, func() { removeAll(context.Background(), dir) }, nil
 }
 

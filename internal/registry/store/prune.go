@@ -234,7 +234,7 @@ func (s *Store) removeStrays(ctx context.Context) (freed int64, err error) {
 		}
 		for _, path := range strays {
 			r.gone.Bytes += diskUsage(path)
-			if err := r.moved.away(s, path); err != nil {
+			if err := r.moved.away(path); err != nil {
 				return err
 			}
 		}

@@ -50,6 +50,8 @@ type Store struct {
 	wrote   bool                      // this process added content: Close may sync
 	closed  bool
 
+	testOnlyPoint func(what string) // called wherever dying would leave something half done
+
 	ownMu sync.Mutex
 	own   *Lease // of uploads that no caller's lease covers
 }
@@ -219,6 +221,12 @@ func isHex(s string) bool {
 		}
 	}
 	return s != ""
+}
+
+func (s *Store) point(what string) {
+	if s.testOnlyPoint != nil {
+		s.testOnlyPoint(what)
+	}
 }
 
 func (s *Store) writable() error {

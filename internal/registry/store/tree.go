@@ -49,12 +49,12 @@ func (s *Store) Tree(ctx context.Context, diffID digest.Digest) (string, error) 
 	if err := rootfs.Unpack(ctx, l, tmp, rootfs.UnpackOptions{UserXattr: rootfs.UserXattr()}); err != nil {
 		return "", fmt.Errorf("unpack layer %s: %w", diffID, s.fail(err))
 	}
-	var moved moves
+	moved := moves{s: s}
 	err = s.update(ctx, func(tx querier) error {
 		if ok, err := s.hasLayer(ctx, tx, diffID); err != nil || !ok {
 			return errors.Join(err, fmt.Errorf("layer %s: %w", diffID, registry.ErrAbsent))
 		}
-		if err := moved.away(s, dir); err != nil {
+		if err := moved.away(dir); err != nil {
 			return err
 		}
 		if err := moved.to(tmp, dir); err != nil {

@@ -28,6 +28,8 @@ func TestMain(m *testing.M) {
 		os.Exit(m.Run())
 	case "busy":
 		exit(busy())
+	case "story":
+		exit(story())
 	case "open":
 		s, err := store.Open(context.Background(), os.Args[1], store.Options{})
 		if err == nil {
