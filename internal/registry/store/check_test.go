@@ -67,7 +67,9 @@ func stock(t *testing.T) stocked {
 	return k
 }
 
-func (k stocked) blob(d digest.Digest) string { return filepath.Join(k.root, "blobs/sha256", d.Encoded()) }
+func (k stocked) blob(d digest.Digest) string {
+	return filepath.Join(k.root, "blobs/sha256", d.Encoded())
+}
 func (k stocked) file(d digest.Digest, name string) string {
 	return filepath.Join(k.root, "layers", d.Encoded(), name)
 }
@@ -151,17 +153,25 @@ func TestCheckFindsAndRepairs(t *testing.T) {
 		{title: "tree with a file missing", damage: func(t *testing.T, k stocked) { remove(t, filepath.Join(k.root, "trees", k.tree.Encoded(), "b")) }, want: "is missing"},
 		{title: "blob's record lost", damage: func(t *testing.T, k stocked) { k.sql(t, "DELETE FROM blob WHERE digest = ?", k.built.ID) }, want: "not on record"},
 		{title: "manifest's record lost", damage: func(t *testing.T, k stocked) { k.sql(t, "DELETE FROM blob WHERE digest = ?", k.pulled.Target.Digest) }, want: "not on record"},
-		{title: "blob's size", damage: func(t *testing.T, k stocked) { k.sql(t, "UPDATE blob SET size = size + 1 WHERE digest = ?", k.built.ID) }, want: "wrong size"},
+		{title: "blob's size", damage: func(t *testing.T, k stocked) {
+			k.sql(t, "UPDATE blob SET size = size + 1 WHERE digest = ?", k.built.ID)
+		}, want: "wrong size"},
 		{title: "layer's record lost", damage: func(t *testing.T, k stocked) { k.sql(t, "DELETE FROM layer WHERE diffid = ?", k.layer) }, want: "not on record"},
-		{title: "layer's record", damage: func(t *testing.T, k stocked) { k.sql(t, "UPDATE layer SET content = 'x', files = 7 WHERE diffid = ?", k.layer) }, want: "record does not match the tar"},
+		{title: "layer's record", damage: func(t *testing.T, k stocked) {
+			k.sql(t, "UPDATE layer SET content = 'x', files = 7 WHERE diffid = ?", k.layer)
+		}, want: "record does not match the tar"},
 		{title: "edges lost", damage: func(t *testing.T, k stocked) { k.sql(t, "DELETE FROM edge") }, want: "refers to is wrong"},
 		{title: "edge too many", damage: func(t *testing.T, k stocked) { k.sql(t, "INSERT INTO edge VALUES (?, 'x')", k.built.Target.Digest) }, want: "refers to is wrong"},
-		{title: "image's record", damage: func(t *testing.T, k stocked) { k.sql(t, "UPDATE image SET bytes = 1, created = 'x' WHERE digest = ?", k.built.Target.Digest) }, want: "record does not match the manifest"},
+		{title: "image's record", damage: func(t *testing.T, k stocked) {
+			k.sql(t, "UPDATE image SET bytes = 1, created = 'x' WHERE digest = ?", k.built.Target.Digest)
+		}, want: "record does not match the manifest"},
 		{title: "image's record lost", damage: func(t *testing.T, k stocked) { k.sql(t, "DELETE FROM image WHERE digest = ?", k.pulled.Target.Digest) }, want: "which is no image here"},
 		{title: "name of nothing", damage: func(t *testing.T, k stocked) {
 			k.sql(t, "INSERT INTO name VALUES ('docker.io/library/x', 'y', '', 'sha256:z', 1)")
 		}, want: "which is no image here"},
-		{title: "name nobody can type", damage: func(t *testing.T, k stocked) { k.sql(t, "INSERT INTO name VALUES ('A B', '', '', ?, 1)", k.built.Target.Digest) }, want: "it is no name"},
+		{title: "name nobody can type", damage: func(t *testing.T, k stocked) {
+			k.sql(t, "INSERT INTO name VALUES ('A B', '', '', ?, 1)", k.built.Target.Digest)
+		}, want: "it is no name"},
 		{title: "cache record's key", damage: func(t *testing.T, k stocked) { k.sql(t, "UPDATE cache SET key = x'00'") }, want: "cache record"},
 		{title: "cache record's fields", damage: func(t *testing.T, k stocked) { k.sql(t, "UPDATE cache SET fields = x'00'") }, want: "it is damaged"},
 		{title: "cache record's layer", damage: func(t *testing.T, k stocked) { k.sql(t, "UPDATE cache SET layer = 'sha256:x'") }, want: "missing or damaged"},

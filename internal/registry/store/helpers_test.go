@@ -123,6 +123,7 @@ var (
 	defaultPlatform = image.DefaultPlatform()
 	otherPlatform   = platform{OS: "linux", Architecture: "riscv64"}
 )
+
 const gzipLayer = "application/vnd.oci.image.layer.v1.tar+gzip"
 
 // image0 describes what only a digest is known of.
