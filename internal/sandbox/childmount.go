@@ -3,7 +3,6 @@ package sandbox
 import (
 	"errors"
 	"fmt"
-	"path"
 	"strings"
 
 	"golang.org/x/sys/unix"
@@ -76,11 +75,10 @@ func (c *child) mount(m *mount, source int) error {
 	if err := moveMount(source, target); err != nil {
 		return err
 	}
-	dest := path.Clean(m.Dest)
 	switch {
-	case dest == "/dev" && m.Type == "tmpfs":
+	case m.Dest == "/dev" && m.Type == "tmpfs":
 		return c.fillDev(source)
-	case dest == "/dev/pts" && m.Type == "devpts":
+	case m.Dest == "/dev/pts" && m.Type == "devpts":
 		c.pts = source // kept open
 		return nil
 	}

@@ -108,6 +108,9 @@ func (c *child) attachRoot() error {
 	if err := c.makeFiles(scratch); err != nil {
 		return fail("scratch", err)
 	}
+	if err := c.makeStubs(scratch); err != nil {
+		return fail("scratch", err)
+	}
 	if err := unix.Mkdirat(scratch, "root", 0o755); err != nil {
 		return fail("scratch", err)
 	}

@@ -2,6 +2,7 @@ package sandbox
 
 import (
 	"os"
+	"os/exec"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -87,25 +88,29 @@ func TestMountsStayInside(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
+	if err := unix.Mknod(filepath.Join(root.Upper, "deleted"), unix.S_IFCHR, 0); err != nil { // overlay's whiteout
+		t.Fatal(err)
+	}
 	file := func(path string) Config {
 		return Config{Files: []File{{Path: path, Data: []byte("injected\n")}}}
 	}
 	for _, c := range []struct {
-		path, at string
-		fails    bool
+		path, at    string
+		made, fails bool
 	}{
-		{"/etc-link/hosts", "etc/hosts", false},
-		{"/etc-link/../x", "x", false},
-		{"/up/evil", strings.TrimPrefix(outside, "/") + "/evil", false},
-		{"/abs/evil2", strings.TrimPrefix(outside, "/") + "/evil2", false},
-		{"/dangling", "new/place/file", false},
-		{"/resolv", "run/systemd/stub-resolv.conf", false},
-		{"/procdir/evil3", "", true},
-		{"/proc-self", "", true},
-		{"/loop", "", true},
-		{"/bin/busybox/x", "", true},
-		{"/tmp/./a//b/", "tmp/a/b", false},
-		{"/../../../tmp/c", "tmp/c", false},
+		{"/etc-link/hosts", "etc/hosts", true, false},
+		{"/etc-link/../x", "x", false, false},
+		{"/up/evil", strings.TrimPrefix(outside, "/") + "/evil", true, false},
+		{"/abs/evil2", strings.TrimPrefix(outside, "/") + "/evil2", true, false},
+		{"/dangling", "new/place/file", true, false},
+		{"/resolv", "run/systemd/stub-resolv.conf", true, false},
+		{"/procdir/evil3", "", false, true},
+		{"/proc-self", "", false, true},
+		{"/loop", "", false, true},
+		{"/bin/busybox/x", "", false, true},
+		{"/tmp/./a//b/", "tmp/a/b", false, false},
+		{"/../../../tmp/c", "tmp/c", false, false},
+		{"/deleted", "deleted", true, false},
 	} {
 		r := start(t, func(cfg *Config) {
 			cfg.Files, cfg.Root = file(c.path).Files, root
@@ -119,8 +124,12 @@ func TestMountsStayInside(t *testing.T) {
 		if out := r.ok(t); out != "injected\n" {
 			t.Errorf("%s: not at %s: %q", c.path, c.at, out)
 		}
-		if c.at != "etc/hosts" && !slices.Contains(r.Created, c.at) {
+		if slices.Contains(r.Created, c.at) != c.made {
 			t.Errorf("%s: made %q", c.path, r.Created)
+		}
+		st, err := os.Lstat(filepath.Join(root.Upper, c.at))
+		if c.made && (err != nil || st.Size() != 0) || !c.made && err == nil {
+			t.Errorf("%s: in the root: %v, %v", c.path, st, err)
 		}
 	}
 	left, err := os.ReadDir(outside)
@@ -143,32 +152,55 @@ func TestFiles(t *testing.T) {
 	if got, want := r.ok(t), "127.0.0.1 localhost\nRead-only\nother\nmore\nran as 0\n-rw------- 3 4\n2097152\n"; got != want {
 		t.Errorf("got %q\nwant %q\n%s", got, want, r.errs)
 	}
-	if want := []string{"proc", "dev", "sys", "etc/hosts", "empty", "empty/file", "big"}; !slices.Equal(r.Created, want) {
-		t.Errorf("created %q, want %q", r.Created, want)
+	// Neither what was injected nor what it was mounted on got into the root.
+	if left, err := os.ReadDir(root.Upper); err != nil || len(left) > 0 || len(r.Created) > 0 {
+		t.Errorf("in the root: %v, %v; created %q", left, err, r.Created)
 	}
-	// What was injected did not get into the root, and what was made is empty.
-	for _, name := range []string{"etc/hosts", "empty/file", "big"} {
-		if st, err := os.Stat(filepath.Join(root.Upper, name)); err != nil || st.Size() != 0 {
-			t.Errorf("%s in the root: %v %v", name, st, err)
-		}
+}
+
+// Where a mount point must be made in the root, nothing else changes by it.
+func TestCreatedMountPoints(t *testing.T) {
+	root := newRoot(t)
+	if err := os.Symlink("etc/made/file", filepath.Join(root.Upper, "link")); err != nil {
+		t.Fatal(err)
 	}
-	if _, err := os.Stat(filepath.Join(root.Upper, "etc/passwd")); err == nil {
-		t.Error("etc/passwd was copied up")
+	made := start(t, func(c *Config) {
+		c.Files, c.Root = []File{{Path: "/link", Data: []byte("x")}}, root
+	}, "cat", "/link")
+	if out := made.ok(t); out != "x" || !slices.Equal(made.Created, []string{"etc/made", "etc/made/file"}) {
+		t.Errorf("%q, created %q", out, made.Created)
 	}
-	// The directories they were made in have not changed.
-	for _, name := range []string{".", "etc"} {
+	for name, want := range map[string]int64{"etc/made/file": 0, "etc/made": -1, "etc": -1} {
 		st, err := os.Stat(filepath.Join(root.Upper, name))
-		if err != nil {
-			t.Fatal(err)
+		if err != nil || want == 0 && st.Size() != 0 {
+			t.Errorf("%s: %v, %v", name, st, err)
 		}
 		if name == "etc" && !st.ModTime().Equal(time.Unix(1e9, 0)) {
 			t.Errorf("%s has time %s", name, st.ModTime())
 		}
 	}
-	again := start(t, func(c *Config) { c.Files, c.Root = files, root }, "true")
-	again.ok(t)
-	if len(again.Created) > 0 {
-		t.Errorf("created again: %q", again.Created)
+}
+
+func TestRoots(t *testing.T) {
+	readonly := start(t, func(c *Config) {
+		c.Root = rootfs.Mount{Lower: []rootfs.Lower{{Dir: lowerDir}}}
+		c.Files = []File{{Path: "/a/b", Data: []byte("injected")}}
+	}, "sh", "-c", "cat /a/b; touch /x 2>&1 | grep -o Read-only; ls /proc/1/comm")
+	if out := readonly.ok(t); out != "injectedRead-only\n/proc/1/comm\n" {
+		t.Errorf("%q", out)
+	}
+	alone := newRoot(t)
+	alone.Lower = nil
+	out, err := exec.Command("cp", "-a", filepath.Join(lowerDir, "bin"), alone.Upper).CombinedOutput()
+	if err != nil {
+		t.Fatal(string(out))
+	}
+	upper := start(t, func(c *Config) { c.Root = alone }, "sh", "-c", "echo x > /bin/new; cat /proc/1/comm")
+	if out := upper.ok(t); out != "cat\n" {
+		t.Errorf("%q", out)
+	}
+	if _, err := os.Stat(filepath.Join(alone.Upper, "bin/new")); err != nil {
+		t.Error(err)
 	}
 }
 

@@ -64,6 +64,7 @@ func newMounts(s *specs.Spec, files []File, devices bool) ([]mount, error) {
 		if !path.IsAbs(m.Dest) || path.Clean(m.Dest) == "/" {
 			return nil, fmt.Errorf("mount on %q: not a path below the root", m.Dest)
 		}
+		m.Dest = path.Clean(m.Dest)
 		// Without CAP_SYS_ADMIN no process can mount, so that a device node which it may
 		// well make (CAP_MKNOD) opens nothing, wherever it makes it. Docker uses a device
 		// cgroup for this, which costs more and is not always to be had.

@@ -64,9 +64,11 @@ type Status struct {
 	Signal syscall.Signal
 	// OOMKilled tells that the kernel ended some process of it because the memory limit was reached.
 	OOMKilled bool
-	// Created names the directories and files that had to be made in the root for something to
-	// be mounted on, without leading slash ("etc/hosts"), parents before children. They
-	// are empty and, where the process did not replace them, not part of its result.
+	// Created names the directories and files that had to be made in the writable side of
+	// the root for something to be mounted on, without leading slash ("etc/hosts"), parents
+	// before children. They are empty and not part of the result. Mostly there are none:
+	// what is missing is put below the root's layers, and only where one of those hides
+	// it, by a symlink or because it was deleted, it is made above.
 	Created []string
 	// Warnings say what of the spec could not be done, one line each: limits, where
 	// no cgroup can be written.
