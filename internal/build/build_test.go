@@ -30,13 +30,13 @@ func TestMain(m *testing.M) {
 
 // bench is a store and a context that builds are made in.
 type bench struct {
-	t     *testing.T
+	t     testing.TB
 	store *store.Store
 	dir   string
 	opts  Options
 }
 
-func newBench(t *testing.T, files map[string]string) *bench {
+func newBench(t testing.TB, files map[string]string) *bench {
 	t.Helper()
 	s, err := store.Open(context.Background(), filepath.Join(t.TempDir(), "store"), store.Options{})
 	if err != nil {

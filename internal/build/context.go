@@ -13,6 +13,7 @@ import (
 
 	"nacre/internal/dockerfile"
 	"nacre/internal/event"
+	"nacre/internal/sandbox"
 	"nacre/internal/source"
 )
 
@@ -92,4 +93,8 @@ func (c *contextSource) close() error {
 	return c.tree.Close()
 }
 
-func (s *solver) close() { s.source.close() }
+// close ends the use of the context and of sandboxes kept ready.
+func (s *solver) close() {
+	s.source.close()
+	sandbox.Cool()
+}

@@ -3,6 +3,7 @@ package build
 import (
 	"context"
 	"fmt"
+	"slices"
 	"strconv"
 
 	"nacre/internal/cache"
@@ -76,14 +77,12 @@ func (w *work) content(ctx context.Context) (cache.Record, error) {
 	h := w.hash("content/1")
 	switch op := w.step.Op.(type) {
 	case *graph.Run:
-		if p := w.parent(); p != nil {
-			for _, d := range p.layers {
-				info, err := w.Store.LayerInfo(ctx, d)
-				if err != nil {
-					return cache.Record{}, err
-				}
-				h.Add("layer", info.Content.String())
-			}
+		contents, err := w.contents(ctx, w.parent())
+		if err != nil {
+			return cache.Record{}, err
+		}
+		for _, d := range contents {
+			h.Add("layer", d.String())
 		}
 	case *graph.Copy:
 		return w.planned(ctx, h, w.planCopy(ctx, op))
@@ -105,6 +104,37 @@ func (w *work) planned(ctx context.Context, h *cache.Hash, err error) (cache.Rec
 	}
 	h.Add("files", sum.String())
 	return h.Sum(), nil
+}
+
+// contents are the content digests of a root's layers: of a base as the store knows
+// them, of a step what came out.
+func (s *solver) contents(ctx context.Context, r *root) ([]digest.Digest, error) {
+	if r == nil {
+		return nil, nil
+	}
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.contents != nil {
+		return r.contents, nil
+	}
+	if r.out.DiffID != "" {
+		below, err := s.contents(ctx, r.parent)
+		if err != nil {
+			return nil, err
+		}
+		r.contents = append(slices.Clip(below), r.out.Content)
+		return r.contents, nil
+	}
+	list := make([]digest.Digest, len(r.layers))
+	for i, d := range r.layers {
+		info, err := s.Store.LayerInfo(ctx, d)
+		if err != nil {
+			return nil, err
+		}
+		list[i] = info.Content
+	}
+	r.contents = list
+	return list, nil
 }
 
 func (w *work) hash(kind string) *cache.Hash {

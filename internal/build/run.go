@@ -88,6 +88,9 @@ func (w *work) sandbox(ctx context.Context, op *graph.Run, lower *rootfs.FS, mou
 	stderr := &logger{sink: w.Sink, clock: w.Clock, id: stepGraph + w.step.ID, stream: 2, tail: end}
 	config.Stdout, config.Stderr = stdout, stderr
 	status, err := sandbox.Run(ctx, config)
+	if w.runs.Load() > 0 {
+		sandbox.Warm(config.Spec) // while this step's layer is made, for the next step
+	}
 	stdout.flush()
 	stderr.flush()
 	if ctx.Err() != nil {

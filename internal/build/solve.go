@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"nacre/internal/cache"
@@ -21,6 +22,10 @@ type root struct {
 	key    cache.Key       // by definition
 	layers []digest.Digest // diffIDs, bottom first
 	out    cache.Output    // of the step itself; zero for a base
+	parent *root
+
+	mu       sync.Mutex
+	contents []digest.Digest // content digests of layers, once they were asked for
 }
 
 // solver walks one graph. Each step is solved once, its inputs side by side; a step whose
@@ -39,6 +44,7 @@ type solver struct {
 	solved  map[*graph.Step]*future
 	running map[cache.Key]*future // steps that are alike execute once
 	ordinal map[*graph.Step]int   // place within its stage
+	runs    atomic.Int32          // RUN steps not yet solved
 }
 
 type future struct {
@@ -61,6 +67,9 @@ func newSolver(b Builder, o Options, g *graph.Graph, lease *store.Lease) *solver
 	for _, st := range g.Steps {
 		count[st.Stage]++
 		s.ordinal[st] = count[st.Stage]
+		if isRun(st) {
+			s.runs.Add(1)
+		}
 	}
 	return s
 }
@@ -107,6 +116,11 @@ func (s *solver) solve(ctx context.Context, fail context.CancelCauseFunc, st *gr
 	return f.root, f.err
 }
 
+func isRun(st *graph.Step) bool {
+	_, ok := st.Op.(*graph.Run)
+	return ok
+}
+
 // inputs solves st's inputs in parallel, in the order of st.Inputs.
 func (s *solver) inputs(ctx context.Context, fail context.CancelCauseFunc, st *graph.Step) ([]*root, error) {
 	steps := st.Inputs()
@@ -129,6 +143,9 @@ func (s *solver) step(ctx context.Context, st *graph.Step, in []*root) (*root, e
 	if c, ok := st.Op.(*graph.Copy); ok && c.From == nil && len(c.Sources) > 0 {
 		s.source.open(ctx) // a step of its own, shown before this one; its error comes back below
 	}
+	if isRun(st) {
+		s.runs.Add(-1)
+	}
 	w := &work{solver: s, step: st, in: in, done: s.begin(eventStep(st))}
 	defer w.close()
 	out, d, err := w.resolve(ctx)
@@ -139,9 +156,9 @@ func (s *solver) step(ctx context.Context, st *graph.Step, in []*root) (*root, e
 		}
 		return nil, positioned(st, err)
 	}
-	r := &root{key: w.def.Key, out: out}
-	if p := w.parent(); p != nil {
-		r.layers = append(r.layers, p.layers...)
+	r := &root{key: w.def.Key, out: out, parent: w.parent()}
+	if r.parent != nil {
+		r.layers = append(r.layers, r.parent.layers...)
 	}
 	r.layers = append(r.layers, out.DiffID)
 	return r, nil
