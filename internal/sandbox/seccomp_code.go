@@ -151,19 +151,20 @@ func (a *assembler) condition(r *archRules, arg specs.LinuxSeccompArg, yes, no l
 	lowValue, lowMask := uint32(value), uint32(mask)
 	highValue, highMask := uint32(value>>32), uint32(mask>>32)
 	ordered := false
-	var start label
 	switch arg.Op {
 	case specs.OpEqualTo, specs.OpNotEqual, specs.OpMaskedEqual:
-		start = a.jump(bpf.JumpEqual, lowValue, yes, no)
+		a.jump(bpf.JumpEqual, lowValue, yes, no)
 	case specs.OpGreaterThan, specs.OpLessEqual:
-		ordered, start = true, a.jump(bpf.JumpGreaterThan, lowValue, yes, no)
+		ordered = true
+		a.jump(bpf.JumpGreaterThan, lowValue, yes, no)
 	case specs.OpGreaterEqual, specs.OpLessThan:
-		ordered, start = true, a.jump(bpf.JumpGreaterOrEqual, lowValue, yes, no)
+		ordered = true
+		a.jump(bpf.JumpGreaterOrEqual, lowValue, yes, no)
 	default:
 		a.err = cmp.Or(a.err, fmt.Errorf("seccomp: operator %q is not supported", arg.Op))
 		return no
 	}
-	start = a.load(low, lowMask)
+	start := a.load(low, lowMask)
 	if r.narrow || highMask == 0 && highValue == 0 {
 		return start
 	}
