@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"os"
 	"strings"
 
@@ -35,16 +36,36 @@ func (a *app) store(ctx context.Context) (*store.Store, error) {
 	if a.opened != nil {
 		return a.opened, nil
 	}
-	root := a.root
-	if root == "" {
-		root = store.DefaultRoot()
-	}
-	s, err := store.Open(ctx, root, store.Options{})
+	s, err := store.Open(ctx, a.rootFolder(), store.Options{})
 	if err != nil {
 		return nil, err
 	}
 	a.opened = s
 	return s, nil
+}
+
+// storeToCheck opens a store that may be damaged, or that may not be written to.
+func (a *app) storeToCheck(ctx context.Context, repair bool) (*store.Store, error) {
+	s, err := a.store(ctx)
+	switch {
+	case errors.Is(err, store.ErrDamaged) && repair:
+		s, err = store.Open(ctx, a.rootFolder(), store.Options{Salvage: true})
+	case errors.Is(err, fs.ErrPermission) && !repair:
+		s, err = store.Open(ctx, a.rootFolder(), store.Options{ReadOnly: true})
+	case errors.Is(err, store.ErrDamaged):
+		err = &hintError{err, "nacre system check --repair makes a new database of what is left"}
+	}
+	if err == nil {
+		a.opened = s
+	}
+	return s, err
+}
+
+func (a *app) rootFolder() string {
+	if a.root != "" {
+		return a.root
+	}
+	return store.DefaultRoot()
 }
 
 func (a *app) close() error {

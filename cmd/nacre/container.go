@@ -42,7 +42,7 @@ func (c *container) close() {
 }
 
 // newContainer prepares a container; args replace the image's CMD.
-func newContainer(ctx context.Context, s *store.Store, cfg image.Config, f runFlags, args []string) (c *container, err error) {
+func newContainer(ctx context.Context, s *store.Store, img store.Image, cfg image.Config, f runFlags, args []string) (c *container, err error) {
 	c = &container{}
 	defer func(c *container) {
 		if err != nil {
@@ -53,7 +53,8 @@ func newContainer(ctx context.Context, s *store.Store, cfg image.Config, f runFl
 	if len(argv) == 0 {
 		return nil, &hintError{errors.New("the image says no command to run"), "give one after the image's name"}
 	}
-	lower, err := c.mount(ctx, s, cfg.RootFS.DiffIDs)
+	host := f.host()
+	lower, err := c.mount(ctx, s, img, cfg.RootFS.DiffIDs, f.title(host))
 	if err != nil {
 		return nil, err
 	}
@@ -65,7 +66,6 @@ func newContainer(ctx context.Context, s *store.Store, cfg image.Config, f runFl
 	if err != nil {
 		return nil, err
 	}
-	host := f.host()
 	hosts, err := network.Hosts(host, f.hosts)
 	if err != nil {
 		return nil, err
@@ -91,13 +91,13 @@ func newContainer(ctx context.Context, s *store.Store, cfg image.Config, f runFl
 }
 
 // mount prepares the writable root on the image's layers, which stay as long as it does.
-func (c *container) mount(ctx context.Context, s *store.Store, diffIDs []digest.Digest) (*rootfs.FS, error) {
-	lease, err := s.Lease(ctx)
+func (c *container) mount(ctx context.Context, s *store.Store, img store.Image, diffIDs []digest.Digest, title string) (*rootfs.FS, error) {
+	lease, err := s.LeaseFor(ctx, "container "+title)
 	if err != nil {
 		return nil, err
 	}
 	c.undo = append(c.undo, func() { lease.Release() })
-	if err := lease.Layer(ctx, diffIDs...); err != nil {
+	if err := lease.Image(ctx, img); err != nil {
 		return nil, err
 	}
 	scratch, remove, err := s.TempDir("run")
@@ -172,6 +172,14 @@ func (c *container) terminal(a *app, config *sandbox.Config) (restore func(), er
 		close(resized)
 		term.Restore(fd, state)
 	}, nil
+}
+
+// title is what others are told holds the image.
+func (f runFlags) title(host string) string {
+	if f.name != "" {
+		return f.name
+	}
+	return host
 }
 
 // argv combines ENTRYPOINT and CMD as docker does: --entrypoint drops both, a

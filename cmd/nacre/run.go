@@ -83,7 +83,7 @@ func runContainer(ctx context.Context, a *app, f runFlags, name string, args []s
 	if err != nil {
 		return err
 	}
-	c, err := newContainer(ctx, a.opened, cfg, f, args)
+	c, err := newContainer(ctx, a.opened, img, cfg, f, args)
 	if err != nil {
 		return err
 	}

@@ -61,7 +61,7 @@ what is wrong is dropped or made anew, and never what is right.`,
 		Example: "  nacre system check\n  nacre system check --repair",
 		Args:    cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, args []string) error {
-			s, err := a.store(cmd.Context())
+			s, err := a.storeToCheck(cmd.Context(), repair)
 			if err != nil {
 				return err
 			}

@@ -149,19 +149,16 @@ func (w *work) hash(kind string) *cache.Hash {
 }
 
 // baseRoot is the root of an image in the store: its layers, nothing to do.
-func (s *solver) baseRoot(st *graph.Step, b *graph.Base) (*root, error) {
+func (s *solver) baseRoot(ctx context.Context, st *graph.Step, b *graph.Base) (*root, error) {
 	done := s.begin(eventStep(st))
 	h := cache.NewHash("base/1", "")
 	for _, d := range b.DiffIDs {
 		h.Add("layer", d.String())
 	}
 	r := &root{key: h.Sum().Key, layers: b.DiffIDs}
-	var err error
-	for _, d := range b.DiffIDs {
-		if err = s.lease.Layer(context.Background(), d); err != nil {
-			err = positioned(st, fmt.Errorf("base image %s: %w", b.Name, err))
-			break
-		}
+	err := s.lease.Layer(ctx, b.DiffIDs...)
+	if err != nil {
+		err = positioned(st, fmt.Errorf("base image %s: %w", b.Name, err))
 	}
 	return r, done(event.Done{}, err)
 }

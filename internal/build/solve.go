@@ -11,6 +11,7 @@ import (
 	"nacre/internal/cache"
 	"nacre/internal/event"
 	"nacre/internal/graph"
+	"nacre/internal/registry"
 	"nacre/internal/registry/store"
 
 	"github.com/opencontainers/go-digest"
@@ -138,7 +139,7 @@ func (s *solver) inputs(ctx context.Context, fail context.CancelCauseFunc, st *g
 // step finds one step's output in the cache, by definition and then by content, or executes it.
 func (s *solver) step(ctx context.Context, st *graph.Step, in []*root) (*root, error) {
 	if b, ok := st.Op.(*graph.Base); ok {
-		return s.baseRoot(st, b)
+		return s.baseRoot(ctx, st, b)
 	}
 	if c, ok := st.Op.(*graph.Copy); ok && c.From == nil && len(c.Sources) > 0 {
 		s.source.open(ctx) // a step of its own, shown before this one; its error comes back below
@@ -218,7 +219,11 @@ func (w *work) lookup(ctx context.Context, rec cache.Record) (cache.Output, bool
 	if err != nil || !ok {
 		return out, false, err
 	}
-	return out, true, w.lease.Layer(ctx, out.DiffID)
+	err = w.lease.Layer(ctx, out.DiffID)
+	if errors.Is(err, registry.ErrAbsent) {
+		return cache.Output{}, false, nil // pruned since, by another process
+	}
+	return out, err == nil, err
 }
 
 func (w *work) why(ctx context.Context) string {
