@@ -44,15 +44,19 @@ func (w *work) run(ctx context.Context, op *graph.Run) (cache.Output, error) {
 	if lower == nil {
 		lower = rootfs.NewFS()
 	}
-	mount, err := w.mount(ctx)
+	config, err := w.config(op, lower)
 	if err != nil {
 		return cache.Output{}, err
 	}
-	status, err := w.sandbox(ctx, op, lower, mount)
+	sandbox.Warm(config.Spec) // its start and the mounts do not wait for each other
+	if config.Root, err = w.mount(ctx); err != nil {
+		return cache.Output{}, err
+	}
+	status, err := w.sandbox(ctx, op, config)
 	if err != nil {
 		return cache.Output{}, err
 	}
-	changes := rootfs.Changes(ctx, mount, lower, rootfs.ChangesOptions{
+	changes := rootfs.Changes(ctx, config.Root, lower, rootfs.ChangesOptions{
 		Skip: status.Created,
 		Note: func(text string) { w.Sink(event.Warning{Pos: w.step.Pos, Text: text}) },
 	})
@@ -78,19 +82,13 @@ func (w *work) mount(ctx context.Context) (rootfs.Mount, error) {
 }
 
 // sandbox runs the program. Its exit code other than 0 is an *ExitError.
-func (w *work) sandbox(ctx context.Context, op *graph.Run, lower *rootfs.FS, mount rootfs.Mount) (sandbox.Status, error) {
-	config, err := w.sandboxConfig(op, lower, mount)
-	if err != nil {
-		return sandbox.Status{}, err
-	}
+func (w *work) sandbox(ctx context.Context, op *graph.Run, config sandbox.Config) (sandbox.Status, error) {
 	end := &tail{}
 	stdout := &logger{sink: w.Sink, clock: w.Clock, id: stepGraph + w.step.ID, stream: 1, tail: end}
 	stderr := &logger{sink: w.Sink, clock: w.Clock, id: stepGraph + w.step.ID, stream: 2, tail: end}
 	config.Stdout, config.Stderr = stdout, stderr
+	config.Again = w.runs.Load() > 0
 	status, err := sandbox.Run(ctx, config)
-	if w.runs.Load() > 0 {
-		sandbox.Warm(config.Spec) // while this step's layer is made, for the next step
-	}
 	stdout.flush()
 	stderr.flush()
 	if ctx.Err() != nil {
@@ -112,18 +110,21 @@ func (w *work) sandbox(ctx context.Context, op *graph.Run, lower *rootfs.FS, mou
 	return status, nil
 }
 
-func (w *work) sandboxConfig(op *graph.Run, lower *rootfs.FS, mount rootfs.Mount) (sandbox.Config, error) {
+// config is all of a step's sandbox but its root and streams.
+func (w *work) config(op *graph.Run, lower *rootfs.FS) (sandbox.Config, error) {
 	user, err := rootfs.LookupUser(lower, op.User)
 	if err != nil {
 		return sandbox.Config{}, err
 	}
-	spec := sandbox.DefaultSpec(sandbox.SpecOptions{
-		Args: op.Args, Env: runEnv(op, user), Cwd: op.Dir, User: specUser(user),
-		Hostname:    "buildkitsandbox", // what scripts have seen there for years
-		HostNetwork: op.Network != "none",
-	})
 	files, err := w.runFiles(op)
-	return sandbox.Config{Spec: spec, Root: mount, Files: files}, err
+	return sandbox.Config{
+		Spec: sandbox.DefaultSpec(sandbox.SpecOptions{
+			Args: op.Args, Env: runEnv(op, user), Cwd: op.Dir, User: specUser(user),
+			Hostname:    "buildkitsandbox", // what scripts have seen there for years
+			HostNetwork: op.Network != "none",
+		}),
+		Files: files,
+	}, err
 }
 
 // runEnv is the step's environment; HOME comes from the user, as docker has it.

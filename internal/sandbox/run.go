@@ -82,6 +82,9 @@ func (r *runner) start() (err error) {
 		return err
 	}
 	r.streams.closeTheirs()
+	if r.Again {
+		Warm(r.Spec)
+	}
 	return nil
 }
 

@@ -38,6 +38,9 @@ type Config struct {
 	Stdout, Stderr io.Writer
 	// Files are put in the root without becoming part of it.
 	Files []File
+	// Again: a Run of the like follows soon. It is prepared for (Warm) as soon as this one
+	// has all it needs.
+	Again bool
 	// Signals are sent on to the process; the caller closes it or leaves it open.
 	Signals <-chan os.Signal
 	// Resize gives new sizes of the terminal, where Spec.Process.Terminal is set.

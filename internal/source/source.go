@@ -4,7 +4,7 @@
 // A Tree is what was there when OpenDir walked it. File contents are read later and
 // checked against that walk, so a build either sees one state of its context
 // or fails with ErrChanged; it never mixes two. Digests of unchanged files are
-// remembered between processes in a stat cache (FORMAT.md).
+// remembered between processes in a stat cache (docs/formats.md).
 //
 // SumFS and GlobFS do the same for any file system of the same shape, such as
 // the merged root of an image. What is copied where is the business of build.

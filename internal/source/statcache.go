@@ -8,7 +8,7 @@ import (
 	"sort"
 )
 
-// The layout of the cache file; FORMAT.md describes it. All numbers are little endian.
+// The layout of the cache file; docs/formats.md describes it. All numbers are little endian.
 const (
 	cacheMagic = "nacrestc"
 	// cacheVersion changes with anything that changes what a record means.

@@ -7,7 +7,7 @@
 // of a source of layers. What a layer or manifest means is theirs; this package
 // knows where things are, that they are whole, and when they may go.
 //
-// FORMAT.md describes every file and table and the order in which they are
+// docs/formats.md describes every file and table and the order in which they are
 // written. The rules in short: files are made under tmp/ and renamed into place
 // inside the SQLite transaction that records them; whatever refers to content is
 // recorded after it; deletion drops the reference in one transaction and the

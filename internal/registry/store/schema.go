@@ -4,7 +4,7 @@ package store
 // that an older nacre would get wrong.
 const formatVersion = 1
 
-// schema creates format 1. FORMAT.md says what each column means.
+// schema creates format 1. docs/formats.md says what each column means.
 const schema = `
 CREATE TABLE blob (
 	digest TEXT PRIMARY KEY,
