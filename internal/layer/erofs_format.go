@@ -58,6 +58,13 @@ const (
 	xattrOpaque   = "trusted.overlay.opaque"
 	xattrImplicit = "trusted.overlay.nacre.implicit"
 
+	// xattrOrigin, empty, is on every directory that holds whiteouts. Overlay takes
+	// it for one copied from below and then leaves out whiteouts as it lists what is
+	// in it. It expects none where no layer below has the directory too, or where
+	// that is opaque, and would list them: names without a file. See
+	// ovl_path_check_origin_xattr of Linux.
+	xattrOrigin = "trusted.overlay.origin"
+
 	// The volume name says who wrote the index, and whether it has implied
 	// directories, so that nobody need look for them.
 	volumePlain    = "nacre 1"

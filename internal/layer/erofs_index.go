@@ -274,6 +274,8 @@ func (ix *index) stat(name string, n diskInode) (*Stat, error) {
 		switch {
 		case name == xattrOpaque && n.isDir():
 			s.Opaque = true
+		case name == xattrOrigin && n.isDir():
+			// for overlay alone
 		case name == xattrImplicit:
 			s.Implicit = true
 		default:

@@ -59,12 +59,18 @@ func (p *plan) put(name string, n *inode) error {
 		return nil
 	}
 	n.links = 1
-	n.xattrLen = uint32(n.xattrBytes())
+	if n.isDir() {
+		n.links = n.measureDir()
+	}
+	xattrLen := n.xattrBytes()
+	if xattrLen > maxXattrArea { // with those that are ours
+		return fmt.Errorf("entry %q: %d bytes of extended attributes: %w", name, xattrLen, ErrFormat)
+	}
+	n.xattrLen = uint32(xattrLen)
 	p.implied = p.implied || n.implicit
 	fixed := int64(inodeSize) + int64(n.xattrLen)
 	switch {
 	case n.isDir():
-		n.links = n.measureDir()
 		p.putTail(n, fixed)
 	case n.isSymlink():
 		n.dataLen = int64(len(n.link))
@@ -146,6 +152,9 @@ func (n *inode) allXattrs(yield func(xattr) bool) {
 	if n.opaque && !yield(xattr{xattrOpaque, "y"}) {
 		return
 	}
+	if n.whiteouts && !yield(xattr{xattrOrigin, ""}) {
+		return
+	}
 	for _, x := range n.xattrs {
 		if !yield(x) {
 			return
@@ -153,7 +162,8 @@ func (n *inode) allXattrs(yield func(xattr) bool) {
 	}
 }
 
-// measureDir finds the length of a sorted directory and the number of its links.
+// measureDir finds the length of a sorted directory, the number of its links, and
+// whether it holds whiteouts.
 func (n *inode) measureDir() (links uint32) {
 	links = 2
 	used, full := int64(0), int64(0)
@@ -164,6 +174,7 @@ func (n *inode) measureDir() (links uint32) {
 			used = 0
 		}
 		used += size
+		n.whiteouts = n.whiteouts || child.isWhiteout()
 		if child.isDir() && name != "." && name != ".." {
 			links++
 		}

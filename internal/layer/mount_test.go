@@ -153,7 +153,8 @@ func TestMountEqualsTar(t *testing.T) {
 		t.Error("tar has no opaque marker")
 	}
 	delete(want, "opaque/"+whiteoutOpaque)
-	want["opaque"] += ` trusted.overlay.opaque="y"`
+	want["opaque"] += ` trusted.overlay.opaque="y" trusted.overlay.origin=""`
+	want["."] += ` trusted.overlay.origin=""`
 	// It gives implied directories the present time, we the marker.
 	for name := range want {
 		if strings.HasPrefix(name, "implied") || strings.HasPrefix(name, "deep") && name != "deep-end" {

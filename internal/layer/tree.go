@@ -40,6 +40,7 @@ type inode struct {
 	first    string            // name of a hard linked file, set while it is walked
 
 	implicit, opaque, isSparse bool
+	whiteouts                  bool // in this directory; known once it is laid out
 
 	place // in the index
 }

@@ -195,6 +195,10 @@ func TestWriteErrors(t *testing.T) {
 		"no content":          {[]File{with(regular("a", "12345"), func(f *File) { f.Open = nil })}, ErrChanged, "no content"},
 		"read fails":          {[]File{with(regular("a", "12345"), opens("123", failing))}, failing, `entry "a": read: disk on fire`},
 		"read fails, big":     {[]File{with(regular("a", big), opens(big[:3<<20], failing)), regular("b", big)}, failing, `entry "a"`},
+		"no room for our marks": {[]File{with(folder("d"), func(f *File) {
+			most := strings.Repeat("x", 65535) // together all that an inode holds
+			f.Xattrs = map[string]string{"user.a": most, "user.b": most, "user.c": most, "user.d": most[:65511]}
+		}), whiteout("d/x")}, ErrFormat, `entry "d": 262168 bytes of extended attributes`},
 		"open fails": {[]File{with(regular("a", "12345"), func(f *File) {
 			f.Open = func() (io.ReadCloser, error) { return nil, failing }
 		})}, failing, `entry "a": disk on fire`},

@@ -81,26 +81,53 @@ func TestMountedIsMerged(t *testing.T) {
 }
 
 // TestMountedStrayWhiteout: overlay lists whiteouts in a directory of one layer only
-// unless told that there may be some, which a tree's directories do (see
-// holdsWhiteouts) and an index's do not.
+// unless told that there may be some, as trees (see holdsWhiteouts) and indexes tell it.
 func TestMountedStrayWhiteout(t *testing.T) {
-	for _, userXattr := range []bool{false, true} {
-		s := newSource(t, userXattr)
-		m := s.prepare(Trees, false, s.add(file("below", "")), s.add(
-			dir("stray"), whiteout("stray/none"), file("stray/some", "s"),
-			opaque("opaque"), whiteout("opaque/none"), file("opaque/some", "s"), whiteout("nothing")))
-		mounted(t, m, func(root string) error {
-			got, err := snapshotDir(root)
-			if err != nil {
-				return err
-			}
-			want := []string{".", "below", "opaque", "opaque/some", "stray", "stray/some"}
-			if names := slices.Sorted(maps.Keys(got)); !slices.Equal(names, want) {
-				t.Errorf("userxattr=%v: names %q, want %q", userXattr, names, want)
-			}
-			return nil
-		})
-	}
+	eachForm(t, func(t *testing.T, form Form, s *source) {
+		below := s.add(file("below", ""))
+		stray := s.add(dir("stray"), whiteout("stray/none"), file("stray/some", "s"),
+			opaque("opaque"), whiteout("opaque/none"), dir("opaque/in"), whiteout("opaque/in/none"), file("opaque/some", "s"),
+			whiteout("nothing"), file("implied/dir/some", "s"), whiteout("implied/dir/none"))
+		want := []string{".", "implied", "implied/dir", "implied/dir/some", "opaque", "opaque/in", "opaque/some", "stray", "stray/some"}
+		for _, c := range []struct {
+			what   string
+			chain  []digest.Digest
+			rdonly bool
+			want   []string
+		}{
+			{"below", []digest.Digest{below, stray}, false, append([]string{"below"}, want...)},
+			{"read-only", []digest.Digest{below, stray}, true, append([]string{"below"}, want...)},
+			{"alone", []digest.Digest{stray}, false, want},
+			{"alone read-only", []digest.Digest{stray}, true, want},
+		} {
+			mounted(t, s.prepare(form, c.rdonly, c.chain...), func(root string) error {
+				got, err := snapshotDir(root)
+				if err != nil {
+					return fmt.Errorf("%s: %w", c.what, err)
+				}
+				slices.Sort(c.want)
+				if names := slices.Sorted(maps.Keys(got)); !slices.Equal(names, c.want) {
+					t.Errorf("%s: names %q, want %q", c.what, names, c.want)
+				}
+				if c.rdonly {
+					return nil
+				}
+				// What is copied up must not bring them back, nor keep the directory from going.
+				for _, dir := range []string{"stray", "opaque", "implied/dir"} {
+					if err := os.WriteFile(filepath.Join(root, dir, "some"), nil, 0o600); err != nil {
+						return err
+					}
+					if list, err := os.ReadDir(filepath.Join(root, dir)); err != nil || slices.ContainsFunc(list, func(e os.DirEntry) bool { return e.Name() == "none" }) {
+						t.Errorf("%s: %s after writing: %v, %v", c.what, dir, list, err)
+					}
+					if err := os.RemoveAll(filepath.Join(root, dir)); err != nil {
+						t.Errorf("%s: %v", c.what, err)
+					}
+				}
+				return nil
+			})
+		}
+	})
 }
 
 func TestAttachMany(t *testing.T) {

@@ -221,7 +221,8 @@ func (u *unpacker) whiteout(dir int, base string) error {
 // holdsWhiteouts makes overlay look for whiteouts in a directory where it would not
 // expect any: one that no layer below has too. It would list them, names without a
 // file, since what it lists there is the directory as it is. The mark is the one of a
-// directory copied from below (ovl_path_check_origin_xattr), of which it is unknown which.
+// directory copied from below (ovl_path_check_origin_xattr), of which it is unknown
+// which. An index has the same mark.
 func (u *unpacker) holdsWhiteouts(dir int) error { return u.setMark(dir, "origin", "") }
 
 // link makes another name of a file made before.
