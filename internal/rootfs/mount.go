@@ -39,6 +39,12 @@ const maxLowers = 500
 // Linux 6.15 takes layers as detached mounts, by descriptor. Older kernels are
 // served in two steps back: layers mounted for a moment below target (6.8), and for
 // directories mount(2).
+//
+// Access control lists of a file that lies in an index are seen, but cannot be set
+// or removed before the file is copied up by some other change, chmod to the mode it
+// has for one: setfacl fails with EOPNOTSUPP. Overlay first asks whether the file
+// system the file is on could set them (ovl_set_acl), and EROFS sets nothing, with its
+// option acl or without. Layers that are directories have no such gap.
 func (m Mount) Attach(target string) error {
 	// The thread may have a mount namespace of its own.
 	runtime.LockOSThread()
