@@ -37,8 +37,8 @@ func WriteIndex(path string, entries iter.Seq2[Entry, error]) error {
 
 // addEntry adds an entry that comes without content.
 func (t *tree) addEntry(e *Entry) error {
-	if !isClean(e.Name) {
-		return fmt.Errorf("entry %q: not a clean name: %w", e.Name, ErrFormat)
+	if err := checkClean(e.Name); err != nil {
+		return err
 	}
 	switch {
 	case e.Whiteout && e.Name == ".":

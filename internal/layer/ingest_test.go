@@ -81,7 +81,7 @@ func TestIngestRefuses(t *testing.T) {
 		"whiteout of dots":         {[]tarItem{textItem("a/.wh...", "")}, ErrFormat, "whiteout of"},
 		"whiteout of whiteout":     {[]tarItem{textItem("a/.wh..wh.b", "")}, ErrFormat, "whiteout of"},
 		"below a whiteout":         {[]tarItem{textItem(".wh.a/b", "")}, ErrFormat, "below a whiteout"},
-		"long component":           {[]tarItem{textItem(long, "")}, ErrFormat, "component of 300 bytes"},
+		"long component":           {[]tarItem{textItem(long, "")}, ErrFormat, `" of 300 bytes, 255 are allowed`},
 		"long name":                {[]tarItem{textItem(strings.Repeat("n/", 3000)+"n", "")}, ErrFormat, "name of 6001 bytes"},
 		"unknown type":             {[]tarItem{item('V', "volume", "")}, ErrFormat, `unknown type 'V'`},
 		"root is a file":           {[]tarItem{textItem("a/..", "")}, ErrFormat, "root is not a directory"},

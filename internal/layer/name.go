@@ -52,7 +52,7 @@ func orderByte(c byte) int {
 func cleanName(name string) (string, error) {
 	switch {
 	case len(name) > maxName:
-		return "", fmt.Errorf("name of %d bytes (%.40q...): %w", len(name), name, ErrFormat)
+		return "", longName(name)
 	case strings.IndexByte(name, 0) >= 0:
 		return "", fmt.Errorf("entry %q: NUL in name: %w", name, ErrFormat)
 	case isClean(name):
@@ -68,7 +68,7 @@ func cleanName(name string) (string, error) {
 			}
 			parts = parts[:len(parts)-1]
 		case len(part) > maxComponent:
-			return "", fmt.Errorf("entry %q: component of %d bytes, %d are allowed: %w", name, len(part), maxComponent, ErrFormat)
+			return "", longComponent(name, part)
 		default:
 			parts = append(parts, part)
 		}
@@ -105,6 +105,38 @@ func isClean(name string) bool {
 		start = i + 1
 	}
 	return true
+}
+
+// checkClean says why name is not an Entry.Name as it stands.
+func checkClean(name string) error {
+	switch {
+	case isClean(name):
+		return nil
+	case len(name) > maxName:
+		return longName(name)
+	}
+	for part := range strings.SplitSeq(name, "/") {
+		if len(part) > maxComponent {
+			return longComponent(name, part)
+		}
+	}
+	return fmt.Errorf("entry %q: not a clean name: %w", name, ErrFormat)
+}
+
+func longName(name string) error {
+	return fmt.Errorf("entry %q: name of %d bytes, %d are allowed: %w", shorten(name), len(name), maxName, ErrFormat)
+}
+
+func longComponent(name, part string) error {
+	return fmt.Errorf("entry %q: component %q of %d bytes, %d are allowed: %w", shorten(name), shorten(part), len(part), maxComponent, ErrFormat)
+}
+
+// shorten keeps messages about names that are too long readable.
+func shorten(name string) string {
+	if len(name) <= maxComponent {
+		return name
+	}
+	return name[:40] + "..." + name[len(name)-20:]
 }
 
 // splitName returns the parent and the last component of a clean name.

@@ -79,7 +79,7 @@ func (r *tarReader) next() (*tarEntry, error) {
 			}
 		}
 		if err != nil {
-			return nil, fmt.Errorf("entry %q at byte %d: %w", e.name, at, err)
+			return nil, fmt.Errorf("entry %q at byte %d: %w", shorten(e.name), at, err)
 		}
 	}
 }

@@ -153,8 +153,8 @@ func (w *writer) file(f *File) error {
 }
 
 func (w *writer) checkName(name string) error {
-	if !isClean(name) {
-		return fmt.Errorf("entry %q: not a clean name: %w", name, ErrFormat)
+	if err := checkClean(name); err != nil {
+		return err
 	}
 	if w.last != "" && !Less(w.last, name) {
 		return fmt.Errorf("entry %q: out of order, after %q: %w", name, w.last, ErrFormat)
