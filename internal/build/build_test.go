@@ -178,12 +178,12 @@ func TestCopyAndCache(t *testing.T) {
 // A step's second key is what its inputs came out as: what is the same again hits again.
 func TestEarlyCutoff(t *testing.T) {
 	b := newBench(t, map[string]string{"src": "code // comment", "other": "o"})
-	const df = "FROM scratch AS build\nCOPY src /src\nCOPY other /out\nFROM scratch\nCOPY --from=build /out /out\n"
-	b.build(df).expectRan(t, "COPY src /src", "COPY other /out", "COPY --from=build /out /out")
+	const df = "FROM scratch AS build\nCOPY src /src\nCOPY other /out\nFROM scratch\nCOPY --from=build /out /final\n"
+	b.build(df).expectRan(t, "COPY src /src", "COPY other /out", "COPY --from=build /out /final")
 	b.write(map[string]string{"src": "code // another"})
 	out := b.build(df)
 	out.expectRan(t, "COPY src /src")
-	if out.notes["COPY --from=build /out /out"] != "same content" {
+	if out.notes["COPY --from=build /out /final"] != "same content" {
 		t.Errorf("notes %q", out.notes)
 	}
 }
@@ -323,4 +323,33 @@ func TestNames(t *testing.T) {
 		t.Errorf("lookup: %v, %v", img.ID, err)
 	}
 	b.build("FROM web:1\nCOPY f /g\n").expectRan(t, "COPY f /g")
+}
+
+// docs/architecture.md follows this image; its digests there are the real ones.
+func TestArchitectureExample(t *testing.T) {
+	doc, err := os.ReadFile("../../docs/architecture.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	b := newBench(t, map[string]string{"greeting": "hello\n"})
+	stamp := "1700000000"
+	b.opts.BuildArgs = map[string]*string{"SOURCE_DATE_EPOCH": &stamp}
+	os.Chtimes(filepath.Join(b.dir, "greeting"), time.Unix(1700000000, 0), time.Unix(1700000000, 0))
+	out := b.build("FROM scratch\nCOPY greeting /srv/\nLABEL lang=en\n")
+	m, _, err := b.store.Manifest(context.Background(), out.Image, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	info, err := b.store.LayerInfo(context.Background(), m.Layers[0].Digest)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for what, digest := range map[string]string{
+		"config": out.Config.String(), "manifest": out.Manifest.Digest.String(),
+		"layer": m.Layers[0].Digest.String(), "content": info.Content.String(),
+	} {
+		if !strings.Contains(string(doc), digest) {
+			t.Errorf("docs/architecture.md does not have the %s %s", what, digest)
+		}
+	}
 }

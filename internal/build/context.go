@@ -46,16 +46,22 @@ func (c *contextSource) load(ctx context.Context) (*source.Tree, error) {
 	if err != nil {
 		return nil, err
 	}
-	dir, err := filepath.Abs(c.o.Context)
-	if err != nil {
-		return nil, err
-	}
+	dir := absolute(c.o.Context)
 	// One stat cache for each way of looking at a directory: what is ignored has no entry in it.
 	id := sha256.Sum256(fmt.Appendf(nil, "%s\x00%q", dir, patterns))
 	return source.OpenDir(ctx, dir, source.DirOptions{
 		Ignore:    matcher,
 		StatCache: filepath.Join(c.Store.Root(), "contexts", hex.EncodeToString(id[:16])),
 	})
+}
+
+// absolute is a path as it is known in the cache. Without a working directory
+// it stays as it was given.
+func absolute(path string) string {
+	if abs, err := filepath.Abs(path); err == nil {
+		return abs
+	}
+	return path
 }
 
 // ignore reads the ignore file of the Dockerfile, or that of the context.

@@ -74,9 +74,9 @@ func (w *work) definition(ctx context.Context) (cache.Record, error) {
 // content is the second key: the step as written and what its inputs came out
 // as. It needs the inputs themselves, if only their metadata.
 func (w *work) content(ctx context.Context) (cache.Record, error) {
-	h := w.hash("content/1")
 	switch op := w.step.Op.(type) {
 	case *graph.Run:
+		h := w.hash("content/1")
 		contents, err := w.contents(ctx, w.parent())
 		if err != nil {
 			return cache.Record{}, err
@@ -84,17 +84,20 @@ func (w *work) content(ctx context.Context) (cache.Record, error) {
 		for _, d := range contents {
 			h.Add("layer", d.String())
 		}
+		return h.Sum(), nil
 	case *graph.Copy:
-		return w.planned(ctx, h, w.planCopy(ctx, op))
+		return w.planned(ctx, w.planCopy(ctx, op))
 	case *graph.Workdir:
-		return w.planned(ctx, h, w.planWorkdir(ctx, op))
+		return w.planned(ctx, w.planWorkdir(ctx, op))
+	default:
+		return cache.Record{}, fmt.Errorf("no content key for %T", op)
 	}
-	return h.Sum(), nil
 }
 
 // planned is the content key of a step whose files are known before it is
-// executed: those files, and nothing else, are what it depends on.
-func (w *work) planned(ctx context.Context, h *cache.Hash, err error) (cache.Record, error) {
+// executed: those files, and nothing else, are what comes out, however the
+// instruction was written.
+func (w *work) planned(ctx context.Context, err error) (cache.Record, error) {
 	if err != nil {
 		return cache.Record{}, err
 	}
@@ -102,6 +105,8 @@ func (w *work) planned(ctx context.Context, h *cache.Hash, err error) (cache.Rec
 	if err != nil {
 		return cache.Record{}, err
 	}
+	h := cache.NewHash("content/1", w.slot())
+	w.addEpoch(h)
 	h.Add("files", sum.String())
 	return h.Sum(), nil
 }
@@ -142,10 +147,14 @@ func (w *work) hash(kind string) *cache.Hash {
 	for _, f := range w.step.Fields() {
 		h.Add(f.Name, f.Value)
 	}
-	if w.epoch != nil {
-		h.Add("SOURCE_DATE_EPOCH", fmt.Sprint(w.epoch.Unix()))
-	}
+	w.addEpoch(h)
 	return h
+}
+
+func (s *solver) addEpoch(h *cache.Hash) {
+	if s.epoch != nil {
+		h.Add("SOURCE_DATE_EPOCH", strconv.FormatInt(s.epoch.Unix(), 10))
+	}
 }
 
 // baseRoot is the root of an image in the store: its layers, nothing to do.

@@ -58,7 +58,7 @@ func newSolver(b Builder, o Options, g *graph.Graph, lease *store.Lease) *solver
 	s := &solver{
 		Builder: b, o: o, epoch: g.Epoch, lease: lease,
 		slots:   make(chan struct{}, b.Slots),
-		base:    o.Context + "\x00" + o.Dockerfile,
+		base:    absolute(o.Context) + "\x00" + o.Dockerfile,
 		source:  newContextSource(b, o),
 		solved:  map[*graph.Step]*future{},
 		running: map[cache.Key]*future{},
