@@ -56,6 +56,9 @@ func (r *runner) run(ctx context.Context) (Status, error) {
 	stopKill := context.AfterFunc(ctx, func() { r.process.Kill() })
 	startErr := r.receive()
 	if startErr == nil {
+		if r.Again {
+			Warm(r.Spec)
+		}
 		r.streams.run(r.Config)
 	}
 	r.wait()
@@ -82,9 +85,6 @@ func (r *runner) start() (err error) {
 		return err
 	}
 	r.streams.closeTheirs()
-	if r.Again {
-		Warm(r.Spec)
-	}
 	return nil
 }
 

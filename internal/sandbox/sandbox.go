@@ -38,8 +38,8 @@ type Config struct {
 	Stdout, Stderr io.Writer
 	// Files are put in the root without becoming part of it.
 	Files []File
-	// Again: a Run of the like follows soon. It is prepared for (Warm) as soon as this one
-	// has all it needs.
+	// Again: a Run of the like follows soon. It is prepared for (Warm) as soon as this
+	// one's program is executed; before, the two would only slow each other down.
 	Again bool
 	// Signals are sent on to the process; the caller closes it or leaves it open.
 	Signals <-chan os.Signal
