@@ -56,9 +56,8 @@ func (s *solver) history(t *graph.Result) ([]image.History, *time.Time) {
 	}
 	for _, e := range t.History {
 		if e.Step != nil {
-			if f := s.solved[e.Step]; f != nil && f.root != nil && !f.root.out.Created.IsZero() {
-				created := f.root.out.Created
-				last = &created
+			if r := s.solved.get(e.Step); r != nil && !r.out.Created.IsZero() {
+				last = &r.out.Created
 			}
 		}
 		h = append(h, image.History{

@@ -41,17 +41,10 @@ type solver struct {
 	base   string // of cache slots: what is built, so that misses compare with earlier builds of it
 	source *contextSource
 
-	mu      sync.Mutex
-	solved  map[*graph.Step]*future
-	running map[cache.Key]*future // steps that are alike execute once
-	ordinal map[*graph.Step]int   // place within its stage
-	runs    atomic.Int32          // RUN steps not yet solved
-}
-
-type future struct {
-	done chan struct{}
-	root *root
-	err  error
+	solved  memo[*graph.Step, *root]
+	running memo[cache.Key, cache.Output] // steps that are alike execute once
+	ordinal map[*graph.Step]int           // place of a step within its stage
+	runs    atomic.Int32                  // RUN steps not yet solved
 }
 
 func newSolver(b Builder, o Options, g *graph.Graph, lease *store.Lease) *solver {
@@ -60,8 +53,6 @@ func newSolver(b Builder, o Options, g *graph.Graph, lease *store.Lease) *solver
 		slots:   make(chan struct{}, b.Slots),
 		base:    absolute(o.Context) + "\x00" + o.Dockerfile,
 		source:  newContextSource(b, o),
-		solved:  map[*graph.Step]*future{},
-		running: map[cache.Key]*future{},
 		ordinal: map[*graph.Step]int{},
 	}
 	count := map[string]int{}
@@ -93,28 +84,19 @@ func (s *solver) solveTarget(ctx context.Context, t *graph.Result) (*root, error
 	return s.solve(ctx, cancel, t.Last)
 }
 
+// solve gives the root a step leaves.
 func (s *solver) solve(ctx context.Context, fail context.CancelCauseFunc, st *graph.Step) (*root, error) {
-	s.mu.Lock()
-	f, begun := s.solved[st]
-	if !begun {
-		f = &future{done: make(chan struct{})}
-		s.solved[st] = f
-	}
-	s.mu.Unlock()
-	if begun {
-		<-f.done
-		return f.root, f.err
-	}
-	defer close(f.done)
-	inputs, err := s.inputs(ctx, fail, st)
-	if err == nil {
-		f.root, err = s.step(ctx, st, inputs)
-	}
-	if err != nil {
-		fail(err)
-	}
-	f.err = err
-	return f.root, f.err
+	return s.solved.do(st, func() (*root, error) {
+		inputs, err := s.inputs(ctx, fail, st)
+		if err != nil {
+			return nil, err
+		}
+		r, err := s.step(ctx, st, inputs)
+		if err != nil {
+			fail(err)
+		}
+		return r, err
+	})
 }
 
 func isRun(st *graph.Step) bool {
@@ -181,34 +163,11 @@ func (w *work) resolve(ctx context.Context) (out cache.Output, d event.Done, err
 	if out, ok, err := w.lookup(ctx, content); ok || err != nil {
 		return out, event.Done{Cached: true, Note: "same content"}, errors.Join(err, w.Cache.Put(ctx, w.def, out))
 	}
-	out, err = w.once(ctx, content.Key)
+	out, err = w.running.do(content.Key, func() (cache.Output, error) { return w.execute(ctx) })
 	if err != nil {
 		return out, d, err
 	}
 	return out, d, errors.Join(w.Cache.Put(ctx, w.def, out), w.Cache.Put(ctx, content, out))
-}
-
-// once executes a step unless one with the same content key is executing already.
-func (w *work) once(ctx context.Context, key cache.Key) (cache.Output, error) {
-	s := w.solver
-	s.mu.Lock()
-	f, begun := s.running[key]
-	if !begun {
-		f = &future{done: make(chan struct{})}
-		s.running[key] = f
-	}
-	s.mu.Unlock()
-	if begun {
-		<-f.done
-	} else {
-		out, err := w.execute(ctx)
-		f.root, f.err = &root{out: out}, err
-		close(f.done)
-	}
-	if f.err != nil {
-		return cache.Output{}, f.err
-	}
-	return f.root.out, nil
 }
 
 func (w *work) lookup(ctx context.Context, rec cache.Record) (cache.Output, bool, error) {
