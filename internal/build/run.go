@@ -31,6 +31,9 @@ func (e *ExitError) Error() string {
 // run executes a RUN step: the root below it mounted with a writable side, the
 // program in a sandbox on it, the writable side made into a layer.
 func (w *work) run(ctx context.Context, op *graph.Run) (cache.Output, error) {
+	if len(op.Mounts) > 0 || op.Insecure {
+		return cache.Output{}, fmt.Errorf("RUN --mount and --security=insecure are %w", graph.ErrUnsupported)
+	}
 	select {
 	case w.slots <- struct{}{}:
 		defer func() { <-w.slots }()

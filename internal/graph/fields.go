@@ -37,6 +37,12 @@ func (op *Run) fields() []Field {
 	f = appendAll(f, "arg", op.Args)
 	f = appendAll(f, "env", op.Env)
 	f = append(f, Field{"dir", op.Dir}, Field{"user", op.User}, Field{"network", op.Network})
+	if op.Insecure {
+		f = append(f, Field{"security", "insecure"})
+	}
+	for _, m := range op.Mounts {
+		f = append(f, m.fields()...)
+	}
 	return appendFiles(f, op.Files)
 }
 

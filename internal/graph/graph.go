@@ -4,6 +4,7 @@
 package graph
 
 import (
+	"slices"
 	"time"
 
 	"github.com/opencontainers/go-digest"
@@ -72,6 +73,13 @@ func (s *Step) Inputs() []*Step {
 			in = append(in, c.From)
 		}
 	}
+	if r, ok := s.Op.(*Run); ok {
+		for _, m := range r.Mounts {
+			if m.From != nil && !slices.Contains(in, m.From) {
+				in = append(in, m.From)
+			}
+		}
+	}
 	return in
 }
 
@@ -94,6 +102,9 @@ type Run struct {
 	Dir     string
 	User    string // "user[:group]" names or numbers, resolved in the root; empty is root
 	Network string // "default", "none" or "host"
+	// Insecure gives the program all capabilities and hides nothing from it.
+	Insecure bool
+	Mounts   []Mount
 	// Files are heredocs to be there while it runs, each mounted read-only at Path,
 	// which is below /dev/pipes, with mode 0755.
 	Files []InlineFile

@@ -44,6 +44,8 @@ type Options struct {
 	BuildArgs map[string]*string
 	Labels    map[string]string // added to the image's
 	Network   string            // of RUN where it does not say: "default" (or empty), "none", "host"
+	// Allow are the entitlements RUN may ask for: "network.host", "security.insecure".
+	Allow []string
 	// Platform is what to build for; zero: BuildPlatform, and a base image of
 	// another platform gives its own to the image.
 	Platform      image.Platform

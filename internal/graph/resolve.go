@@ -136,7 +136,7 @@ func (p *planner) addTriggers() (more bool, err error) {
 				e := p.file.ErrorAt(s.src.Location, s.src.BaseName, fmt.Errorf("ONBUILD %s: %w", firstLine(text), err))
 				return false, e
 			}
-			more = more || cmd.from != nil
+			more = more || cmd.from != nil || slices.ContainsFunc(cmd.mounts, func(o origin) bool { return o.from != nil })
 			added = append(added, cmd)
 		}
 		s.commands = append(added, s.commands...)

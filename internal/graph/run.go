@@ -18,16 +18,22 @@ const scripts = "/dev/pipes"
 
 func (p *planner) run(s *stage, cmd command, c *instructions.RunCommand) error {
 	switch {
-	case len(instructions.GetMounts(c)) > 0:
-		return unsupported("RUN --mount")
 	case len(instructions.GetDevices(c)) > 0:
 		return unsupported("RUN --device")
-	case instructions.GetSecurity(c) != instructions.SecuritySandbox:
-		return unsupported("RUN --security=" + instructions.GetSecurity(c))
 	}
-	network := instructions.GetNetwork(c)
-	if network == instructions.NetworkDefault && p.o.Network != "" {
-		network = p.o.Network
+	insecure := instructions.GetSecurity(c) == instructions.SecurityInsecure
+	if insecure {
+		if err := p.entitled("security.insecure", "RUN --security=insecure"); err != nil {
+			return err
+		}
+	}
+	network, err := p.networkOf(c)
+	if err != nil {
+		return err
+	}
+	mounts, err := p.mounts(s, cmd, c)
+	if err != nil {
+		return err
 	}
 	args, files, summary, err := heredocs(c)
 	if err != nil {
@@ -41,11 +47,33 @@ func (p *planner) run(s *stage, cmd command, c *instructions.RunCommand) error {
 	}
 	lex := *p.lex
 	lex.RawQuotes, lex.RawEscapes, lex.SkipUnsetEnv = true, true, true
-	step := p.step(s, cmd, shown(&lex, c.String()+summary, s.env), &Run{
+	step := p.step(s, cmd, shown(&lex, c.String()+summary, masked(s.env, mounts)), &Run{
 		Args: args, Env: s.env.environ(), Proxy: p.proxies(), Dir: path.Clean("/" + s.config().WorkingDir), User: s.config().User, Network: network, Files: files,
+		Insecure: insecure, Mounts: mounts,
 	})
 	s.record("RUN "+s.argsInScope()+strings.Join(args, " ")+" # buildkit", step)
 	return nil
+}
+
+// networkOf is the network of a RUN. The host's is the default one here; who builds
+// with another has to allow a step to have it.
+func (p *planner) networkOf(c *instructions.RunCommand) (string, error) {
+	network := instructions.GetNetwork(c)
+	if network == instructions.NetworkDefault && p.o.Network != "" {
+		return p.o.Network, nil
+	}
+	if network == instructions.NetworkHost && p.o.Network == instructions.NetworkNone {
+		return network, p.entitled("network.host", "RUN --network=host")
+	}
+	return network, nil
+}
+
+// entitled refuses what the build was not allowed.
+func (p *planner) entitled(entitlement, what string) error {
+	if slices.Contains(p.o.Allow, entitlement) {
+		return nil
+	}
+	return fmt.Errorf("%s is not allowed: build with --allow %s", what, entitlement)
 }
 
 // heredocs gives RUN its command. A heredoc that is all of it is a script: for the

@@ -55,9 +55,16 @@ type dep struct {
 // command is an instruction with the stage it copies from, if any.
 type command struct {
 	instructions.Command
+	origin
+	mounts  []origin // of RUN, one for each --mount
+	trigger string   // text of the ONBUILD that brought it, or empty
+}
+
+// origin is where files come from: a stage or image, a named context, or, with
+// neither, the main context.
+type origin struct {
 	from    *stage
-	context string // named context that it copies from
-	trigger string // text of the ONBUILD that brought it, or empty
+	context string
 }
 
 // config is the part of the image that instructions change.
@@ -167,6 +174,9 @@ func (p *planner) link() error {
 // context, or else an image.
 func (p *planner) linkCommand(s *stage, c instructions.Command) (command, error) {
 	cmd := command{Command: c}
+	if run, ok := c.(*instructions.RunCommand); ok {
+		return p.linkMounts(s, cmd, run)
+	}
 	cc, ok := c.(*instructions.CopyCommand)
 	if !ok || cc.From == "" {
 		return cmd, nil
@@ -176,21 +186,28 @@ func (p *planner) linkCommand(s *stage, c instructions.Command) (command, error)
 	} else if plain != cc.From {
 		return cmd, errors.New("variable expansion is not supported for --from, define a new stage with FROM using ARG from global scope as a workaround")
 	}
-	if n, err := strconv.Atoi(cc.From); err == nil {
+	var err error
+	cmd.origin, err = p.findOrigin(s, cc.From, c.Location())
+	return cmd, err
+}
+
+// findOrigin finds what name stands for after "from=", and notes that s needs it.
+func (p *planner) findOrigin(s *stage, name string, at []parser.Range) (origin, error) {
+	var o origin
+	if n, err := strconv.Atoi(name); err == nil {
 		if n < 0 || n >= len(p.stages) {
-			return cmd, fmt.Errorf("invalid stage index %d: there are %d stages, from 0", n, len(p.stages))
+			return o, fmt.Errorf("invalid stage index %d: there are %d stages, from 0", n, len(p.stages))
 		}
-		cmd.from = p.stages[n]
-	} else if named, ok := p.byName[strings.ToLower(cc.From)]; ok {
-		cmd.from = named
-	} else if ctx, ok := p.o.Contexts[cc.From]; ok && ctx.Image == "" {
-		cmd.context = cc.From
-		return cmd, nil
+		o.from = p.stages[n]
+	} else if named, ok := p.byName[strings.ToLower(name)]; ok {
+		o.from = named
+	} else if ctx, ok := p.o.Contexts[name]; ok && ctx.Image == "" {
+		return origin{context: name}, nil
 	} else {
-		cmd.from = p.imageStage(cc.From, c.Location())
+		o.from = p.imageStage(name, at)
 	}
-	s.deps = append(s.deps, dep{cmd.from, c.Location()})
-	return cmd, nil
+	s.deps = append(s.deps, dep{o.from, at})
+	return o, nil
 }
 
 // imageStage is an image as a stage to copy from, the same one for every use.
