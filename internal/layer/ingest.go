@@ -18,6 +18,10 @@ import (
 type IngestOptions struct {
 	DiffID digest.Digest // of the uncompressed bytes, where it is known
 	Limits Limits
+	// Archive takes the tar for what tar -x in a directory of its own would make of it, not
+	// for a layer: names go through symlinks of the archive as if it were the root, so
+	// that none leaves it, and an entry for the root itself may be anything and is dropped.
+	Archive bool
 }
 
 // Ingest takes a tar from outside in one pass, compressed or not: dir/layer.tar
@@ -33,7 +37,9 @@ func Ingest(ctx context.Context, dir string, r io.Reader, o IngestOptions) (Info
 	if err != nil {
 		return Info{}, err
 	}
-	t, err := readTar(ctx, s, r, o.Limits.withDefaults(), true)
+	t := newTree()
+	t.archive = o.Archive
+	err = readTar(ctx, t, s, r, o.Limits.withDefaults(), true)
 	return finish(dir, t, s, o.DiffID, err)
 }
 
@@ -48,7 +54,8 @@ func Reindex(ctx context.Context, dir string) (info Info, err error) {
 	defer f.Close()
 	s := newHashSink()
 	limits := Limits{MaxSize: 1 << 62, MaxEntries: 1 << 30, MaxRatio: 1 << 30} // it was let in once
-	t, err := readTar(ctx, s, f, limits, false)
+	t := newTree()
+	err = readTar(ctx, t, s, f, limits, false)
 	var p *plan
 	if err == nil {
 		p, err = t.plan(&info)
@@ -70,9 +77,9 @@ func Reindex(ctx context.Context, dir string) (info Info, err error) {
 	return info, nil
 }
 
-// readTar reads a whole stream into a tree, feeding the sink on the way. The
+// readTar reads a whole stream into t, feeding the sink on the way. The
 // sink is left open.
-func readTar(ctx context.Context, s *sink, r io.Reader, limits Limits, compressed bool) (*tree, error) {
+func readTar(ctx context.Context, t *tree, s *sink, r io.Reader, limits Limits, compressed bool) error {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	source := &counter{r: r}
@@ -80,12 +87,11 @@ func readTar(ctx context.Context, s *sink, r io.Reader, limits Limits, compresse
 	if compressed {
 		rc, _, err := Decompress(source)
 		if err != nil {
-			return nil, source.explain(err)
+			return source.explain(err)
 		}
 		defer rc.Close()
 		in = rc
 	}
-	t := newTree()
 	t.maxNodes, t.maxMeta = limits.MaxEntries, maxMeta
 	g := ingester{tree: t, limits: limits, source: source, hash: sha256.New()}
 	g.in = startFeed(ctx, s, in, source, limits)
@@ -97,7 +103,7 @@ func readTar(ctx context.Context, s *sink, r io.Reader, limits Limits, compresse
 	if derr := g.in.drain(); err == nil {
 		err = derr
 	}
-	return t, err
+	return err
 }
 
 // ingester turns the entries of a tar into a tree.
@@ -176,6 +182,9 @@ func (g *ingester) object(name string, e *tarEntry) error {
 		return err
 	}
 	n.off, n.isSparse, n.sparse = e.data, e.isSparse, e.sparse
+	if g.tree.archive && name == "." {
+		return g.skip(name, e.size)
+	}
 	if err := g.tree.add(name, n); err != nil {
 		return err
 	}

@@ -21,6 +21,7 @@ type tree struct {
 	maxMeta    int
 	lastParent string // of the entry added last, for the common case of sorted input
 	lastDir    *inode
+	archive    bool // names go through symlinks; see IngestOptions
 }
 
 // inode is one object of a tree; hard links are several dirents of one inode.
@@ -133,8 +134,14 @@ func (t *tree) parentOf(name string) (*inode, string, error) {
 	if t.lastDir != nil && parent == t.lastParent {
 		return t.lastDir, base, nil
 	}
-	dir := t.root
-	for rest := parent; rest != "" && rest != "."; {
+	dir, at := t.root, parent
+	if t.archive {
+		var err error
+		if at, err = t.resolve(name, parent); err != nil {
+			return nil, "", err
+		}
+	}
+	for rest := at; rest != "" && rest != "."; {
 		part, after, _ := strings.Cut(rest, "/")
 		next := dir.dir.find(part)
 		switch {
@@ -148,10 +155,10 @@ func (t *tree) parentOf(name string) (*inode, string, error) {
 			next = implied
 		case next.isSymlink():
 			return nil, "", fmt.Errorf("entry %q: goes through symlink %q: %w",
-				name, strings.TrimSuffix(parent[:len(parent)-len(after)], "/"), ErrUnsafe)
+				name, strings.TrimSuffix(at[:len(at)-len(after)], "/"), ErrUnsafe)
 		case !next.isDir():
 			return nil, "", fmt.Errorf("entry %q: %q is not a directory: %w",
-				name, strings.TrimSuffix(parent[:len(parent)-len(after)], "/"), ErrFormat)
+				name, strings.TrimSuffix(at[:len(at)-len(after)], "/"), ErrFormat)
 		}
 		dir, rest = next, after
 	}
@@ -213,8 +220,8 @@ func (dir *inode) become(n *inode) {
 }
 
 func (t *tree) replace(parent *inode, base string, old, n *inode) {
-	if old != nil && old.isDir() {
-		t.lastDir = nil // it may have been inside
+	if old != nil && (old.isDir() || old.isSymlink()) {
+		t.lastDir = nil // it may have been inside, or been found by it
 	}
 	parent.dir.set(base, n)
 }
@@ -241,8 +248,16 @@ func (t *tree) addLink(name, target string) (*inode, error) {
 }
 
 func (t *tree) linkTarget(name, target string) (*inode, error) {
-	dir := t.root
-	for rest := target; ; {
+	dir, rest := t.root, target
+	if t.archive {
+		parent, base := splitName(target)
+		at, err := t.resolve(name, parent)
+		if err != nil {
+			return nil, err
+		}
+		rest = joinName(at, base)
+	}
+	for {
 		part, after, more := strings.Cut(rest, "/")
 		n := dir.dir.find(part)
 		switch {
