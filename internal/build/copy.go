@@ -7,7 +7,6 @@ import (
 	"fmt"
 	"io/fs"
 	"path"
-	"strconv"
 	"strings"
 
 	"nacre/internal/cache"
@@ -228,7 +227,7 @@ func (w *work) unpack(ctx context.Context, t tree, c *graph.Copy, name string, o
 	}
 	w.temp = append(w.temp, remove)
 	// An archive is read as a layer is, with all its checks; its files then are copied from there.
-	if _, err := layer.Ingest(ctx, dir, f, layer.IngestOptions{}); err != nil {
+	if _, err := layer.Ingest(ctx, dir, f, layer.IngestOptions{Archive: true}); err != nil {
 		return false, fmt.Errorf("%s: %w", name, err)
 	}
 	l, err := layer.Open(dir)
@@ -275,12 +274,9 @@ func (w *work) owner(lower *rootfs.FS, c *graph.Copy) (*copier.Owner, error) {
 		}
 		return &copier.Owner{}, nil
 	}
-	u, err := lookupUser(lower, c.Chown)
+	o, err := ownerOf(lower, c.Chown)
 	if err != nil {
 		return nil, fmt.Errorf("--chown=%s: %w", c.Chown, err)
 	}
-	if _, err := strconv.Atoi(c.Chown); err == nil {
-		u.GID = u.UID // a number alone is both, whatever the user's group may be
-	}
-	return &copier.Owner{UID: u.UID, GID: u.GID}, nil
+	return &o, nil
 }

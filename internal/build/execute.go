@@ -7,7 +7,6 @@ import (
 	"time"
 
 	"nacre/internal/cache"
-	"nacre/internal/copier"
 	"nacre/internal/graph"
 	"nacre/internal/layer"
 	"nacre/internal/rootfs"
@@ -66,11 +65,11 @@ func (w *work) planWorkdir(ctx context.Context, op *graph.Workdir) error {
 		return err
 	}
 	w.plan = newPlan(lower)
-	u, err := lookupUser(lower, op.User)
+	owner, err := workdirOwner(lower, op.User)
 	if err != nil {
 		return err
 	}
-	return w.plan.Mkdir(op.Path, copier.Owner{UID: u.UID, GID: u.GID}, w.now())
+	return w.plan.Mkdir(op.Path, owner, w.now())
 }
 
 // lower is the root the step works on; nil is empty.

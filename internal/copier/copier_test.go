@@ -328,7 +328,7 @@ func TestSum(t *testing.T) {
 		"owner":        func(lower, src tree) { src["d/b"].UID = 77 },
 		"parent mode":  func(lower, src tree) { lower["srv"].Mode = unix.S_IFDIR | 0o777 },
 		"new file":     func(lower, src tree) { src["d/n"] = &layer.Stat{Entry: layer.Entry{Name: "d/n", Mode: unix.S_IFREG}} },
-		"xattr":        func(lower, src tree) { src["d/b"].Xattrs = map[string]string{"user.a": "b"} },
+		"capability":   func(lower, src tree) { src["d/b"].Xattrs = map[string]string{capability: "b"} },
 		"removed file": func(lower, src tree) { delete(src, "d/b") },
 	}
 	for name, change := range differ {

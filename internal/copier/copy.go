@@ -285,6 +285,7 @@ func (c *copying) makePending() error {
 func (c *copying) file(from string, st *layer.Stat) layer.File {
 	f := layer.File{Entry: st.Entry}
 	f.Hard, f.Opaque, f.Whiteout = false, false, false
+	f.Xattrs = keptXattrs(st.Xattrs)
 	if isFile(st.Mode) && st.Size > 0 {
 		t := c.tree
 		f.Open = func() (io.ReadCloser, error) { return t.Open(from) }
@@ -294,6 +295,18 @@ func (c *copying) file(from string, st *layer.Stat) layer.File {
 	}
 	c.adjust(&f.Entry)
 	return f
+}
+
+// capability is what docker's layers keep of extended attributes. Others are notes that
+// programs make on the files of one machine (where a download came from, say).
+const capability = "security.capability"
+
+func keptXattrs(x map[string]string) map[string]string {
+	value, ok := x[capability]
+	if !ok {
+		return nil
+	}
+	return map[string]string{capability: value}
 }
 
 // adjust applies --chown and --chmod.
