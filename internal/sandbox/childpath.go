@@ -15,13 +15,16 @@ import (
 // the links in /proc, which lead out of it.
 
 // open opens name in the root with O_PATH and more flags.
-func (c *child) open(name string, flags uint64) (int, error) {
+func (c *child) open(name string, flags uint64) (int, error) { return openIn(c.root, name, flags) }
+
+// openIn is open for the root that a descriptor refers to.
+func openIn(root int, name string, flags uint64) (int, error) {
 	how := unix.OpenHow{
 		Flags:   unix.O_PATH | unix.O_CLOEXEC | flags,
 		Resolve: unix.RESOLVE_IN_ROOT | unix.RESOLVE_NO_MAGICLINKS,
 	}
 	for {
-		fd, err := unix.Openat2(c.root, name, &how)
+		fd, err := unix.Openat2(root, name, &how)
 		switch {
 		case err == nil:
 			return fd, nil

@@ -108,6 +108,9 @@ func (c *child) attachRoot() error {
 	if err := c.makeFiles(scratch); err != nil {
 		return fail("scratch", err)
 	}
+	if err := c.makeTrees(scratch); err != nil {
+		return err
+	}
 	if err := c.makeStubs(scratch); err != nil {
 		return fail("scratch", err)
 	}
@@ -220,7 +223,7 @@ func (c *child) openSources() error {
 	for i, m := range c.Mounts {
 		c.sources[i] = -1
 		if m.IsFile || m.Type != "" {
-			continue
+			continue // made by makeFiles, makeTrees or newFS
 		}
 		flags := uint(0)
 		if m.Recursive {

@@ -92,7 +92,7 @@ func newFile(f File) mount {
 
 func newMount(m specs.Mount) (mount, error) {
 	out := mount{Dest: m.Destination, Type: m.Type, Source: m.Source, Propagate: unix.MS_PRIVATE}
-	bind := m.Type == "bind" || m.Type == "none" || m.Type == ""
+	bind, tree := m.Type == "bind" || m.Type == "none" || m.Type == "", m.Type == typeTree
 	for _, o := range m.Options {
 		switch o {
 		case "bind":
@@ -114,13 +114,16 @@ func newMount(m specs.Mount) (mount, error) {
 			}
 		}
 	}
-	if !bind {
+	if !bind && !tree {
 		return out, nil
 	}
-	out.Type = ""
 	if len(out.Data) > 0 {
 		return out, fmt.Errorf("option %s means nothing for a bind mount", out.Data[0])
 	}
+	if tree {
+		return out, nil
+	}
+	out.Type = ""
 	return out, out.checkSource()
 }
 

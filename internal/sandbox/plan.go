@@ -31,6 +31,7 @@ type plan struct {
 	Loopback    bool // bring it up
 	Sysctl      []keyValue
 	Mounts      []mount
+	Trees       []Tree
 	Devices     []device
 	Masked      []string
 	Readonly    []string
@@ -91,6 +92,7 @@ func newPlan(c *Config) (*plan, error) {
 	}
 	p := &plan{
 		Root:         c.Root,
+		Trees:        c.Trees,
 		ReadonlyRoot: s.Root != nil && s.Root.Readonly,
 		AllDevices:   allDevices(s.Linux.Resources),
 		Hostname:     s.Hostname,

@@ -36,7 +36,9 @@ type Config struct {
 	// Equal values share one pipe, so that the order of writes is kept. With a terminal
 	// all goes to Stdout.
 	Stdout, Stderr io.Writer
-	// Files are put in the root without becoming part of it.
+	// Trees are other roots that mounts of the Spec are parts of: see MountTree.
+	Trees []Tree
+	// Files are put in the root without becoming part of it, after all mounts.
 	Files []File
 	// Again: a Run of the like follows soon. It is prepared for (Warm) as soon as this
 	// one's program is executed; before, the two would only slow each other down.

@@ -3,6 +3,8 @@ package sandbox
 import (
 	"encoding/binary"
 	"errors"
+
+	"nacre/internal/rootfs"
 )
 
 // wire carries a plan from one process to its copy: both run the same function over the
@@ -109,12 +111,12 @@ func (p *plan) decode(data []byte) error {
 
 // carry is the order of the fields.
 func (p *plan) carry(w *wire) {
-	list(w, &p.Root.Lower, func(l *lower) { w.text(&l.Index); w.text(&l.Data); w.text(&l.Dir) })
-	for _, s := range []*string{&p.Root.Upper, &p.Root.Work, &p.Scratch, &p.Hostname, &p.Domain, &p.Cwd} {
+	carryRoot(w, &p.Root)
+	for _, s := range []*string{&p.Scratch, &p.Hostname, &p.Domain, &p.Cwd} {
 		w.text(s)
 	}
 	for _, b := range []*bool{
-		&p.Root.UserXattr, &p.ReadonlyRoot, &p.AllDevices, &p.NewCgroupNS, &p.SetOOMScore, &p.Loopback, &p.Terminal,
+		&p.ReadonlyRoot, &p.AllDevices, &p.NewCgroupNS, &p.SetOOMScore, &p.Loopback, &p.Terminal,
 		&p.OwnStdio[0], &p.OwnStdio[1], &p.OwnStdio[2], &p.NoNewPriv,
 	} {
 		w.flag(b)
@@ -128,6 +130,7 @@ func (p *plan) carry(w *wire) {
 	list(w, &p.Join, func(j *join) { number(w, &j.Flag); w.text(&j.Path) })
 	list(w, &p.Sysctl, func(s *keyValue) { w.text(&s.Key); w.text(&s.Value) })
 	list(w, &p.Mounts, func(m *mount) { m.carry(w) })
+	list(w, &p.Trees, func(t *Tree) { t.carry(w) })
 	list(w, &p.Devices, func(d *device) { d.carry(w) })
 	list(w, &p.Rlimits, func(l *rlimit) { number(w, &l.Resource); number(w, &l.Soft); number(w, &l.Hard) })
 	list(w, &p.User.Groups, func(g *uint32) { number(w, g) })
@@ -139,6 +142,13 @@ func (p *plan) carry(w *wire) {
 	}
 	w.bytes(&p.Filter)
 	number(w, &p.FilterFlags)
+}
+
+func carryRoot(w *wire, m *rootfs.Mount) {
+	list(w, &m.Lower, func(l *lower) { w.text(&l.Index); w.text(&l.Data); w.text(&l.Dir) })
+	w.text(&m.Upper)
+	w.text(&m.Work)
+	w.flag(&m.UserXattr)
 }
 
 func (m *mount) carry(w *wire) {

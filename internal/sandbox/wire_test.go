@@ -3,6 +3,8 @@ package sandbox
 import (
 	"testing"
 
+	"nacre/internal/rootfs"
+
 	specs "github.com/opencontainers/runtime-spec/specs-go"
 
 	"github.com/google/go-cmp/cmp"
@@ -12,6 +14,7 @@ func fullPlan(t testing.TB) *plan {
 	score := -7
 	c := Config{
 		Spec:  DefaultSpec(SpecOptions{Args: []string{"a", "", "ü\xff"}, Env: []string{"A=b"}, User: specs.User{UID: 1 << 31, GID: 1, AdditionalGids: []uint32{1, 2}}, Hostname: "h", Terminal: true}),
+		Trees: []Tree{{Root: rootfs.Mount{Lower: []lower{{Dir: "t"}}, Upper: "tu", Work: "tw"}, Path: "p"}, {Path: "q"}},
 		Files: []File{{Path: "/f", Data: []byte{0, 1, 255}, Mode: 0o755, UID: 3}, {Path: "/empty"}},
 	}
 	c.Root.Lower = []lower{{Index: "i", Data: "d"}, {Dir: "x"}}
