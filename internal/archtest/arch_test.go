@@ -31,6 +31,8 @@ var arrows = map[string][]string{
 	"internal/dockerfile": {},
 	"internal/graph":      {"internal/dockerfile", "internal/image"},
 	"internal/source":     {"internal/layer"},
+	// Bytes from elsewhere into files.
+	"internal/source/remote": {},
 	// What COPY and ADD put where: trees in, files of a layer out.
 	"internal/copier": {"internal/graph", "internal/layer", "internal/rootfs", "internal/source"},
 
@@ -44,7 +46,7 @@ var arrows = map[string][]string{
 	// The one place that knows the parts. It does not know who shows what it says.
 	"internal/build": {
 		"internal/cache", "internal/copier", "internal/dockerfile", "internal/event", "internal/graph", "internal/image",
-		"internal/layer", "internal/network", "internal/registry", "internal/registry/store", "internal/rootfs", "internal/sandbox", "internal/source",
+		"internal/layer", "internal/network", "internal/registry", "internal/registry/store", "internal/rootfs", "internal/sandbox", "internal/source", "internal/source/remote",
 	},
 
 	// Faces: events in, text out.

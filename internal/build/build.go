@@ -34,6 +34,10 @@ type Options struct {
 	NoCache    bool
 	Hosts      []string       // extra lines of /etc/hosts, "NAME:IP"
 	Platform   image.Platform // zero: this machine's
+	// Secret gives the value of a secret; nil where there is none of that ID.
+	Secret func(id string) ([]byte, error)
+	// SSHAgent is the socket of an agent whose keys steps may use; empty: none.
+	SSHAgent string
 }
 
 // Builder builds into a store.

@@ -33,6 +33,9 @@ func (w *work) addContext(ctx context.Context, h *cache.Hash, c *graph.Copy) err
 	}
 	var names []string
 	for i, src := range c.Sources {
+		if fetchedBy(c, i) != nil {
+			continue
+		}
 		found, err := w.expand(t, c, src)
 		if err != nil {
 			return err
@@ -137,21 +140,34 @@ func (w *work) planCopy(ctx context.Context, c *graph.Copy) error {
 		return err
 	}
 	w.plan = newPlan(lower)
-	if len(c.Sources) > 0 {
-		t, known, err := w.copyTree(ctx, c)
-		if err != nil {
-			return err
-		}
-		o.Digest = known
-		for i, src := range c.Sources {
-			if err := w.copySource(ctx, t, c, src, o); err != nil {
-				return w.absent(c, i, err)
-			}
-		}
+	if err := w.copySources(ctx, c, o); err != nil {
+		return err
 	}
 	for _, f := range c.Inline {
 		if err := w.plan.CopyInline(path.Base(f.Path), f.Data, f.Mode, c.Dest, w.now(), o); err != nil {
 			return err
+		}
+	}
+	return nil
+}
+
+func (w *work) copySources(ctx context.Context, c *graph.Copy, o copier.Options) error {
+	var t tree
+	if len(local(c)) > 0 {
+		var err error
+		if t, o.Digest, err = w.copyTree(ctx, c); err != nil {
+			return err
+		}
+	}
+	for i, src := range c.Sources {
+		if r := fetchedBy(c, i); r != nil {
+			if err := w.copyFetched(ctx, r, c, src, o); err != nil {
+				return err
+			}
+			continue
+		}
+		if err := w.copySource(ctx, t, c, src, o); err != nil {
+			return w.absent(c, i, err)
 		}
 	}
 	return nil

@@ -42,6 +42,9 @@ func (w *work) parent() *root {
 // from is the root a COPY --from reads.
 func (w *work) from() *root { return w.in[len(w.in)-1] }
 
+// input is the root of one of the step's inputs.
+func (w *work) input(st *graph.Step) *root { return w.in[slices.Index(w.step.Inputs(), st)] }
+
 func (w *work) slot() string {
 	return w.base + "\x00" + w.step.Stage + "\x00" + strconv.Itoa(w.ordinal[w.step])
 }
@@ -63,9 +66,16 @@ func (w *work) definition(ctx context.Context) (cache.Record, error) {
 	switch {
 	case ok && c.From != nil:
 		h.Add("from", w.from().key.String())
-	case ok && len(c.Sources) > 0:
-		if err := w.addContext(ctx, h, c); err != nil {
-			return cache.Record{}, err
+	case ok:
+		for _, r := range c.Remote {
+			if r != nil {
+				h.Add("from", w.input(r).key.String())
+			}
+		}
+		if len(local(c)) > 0 {
+			if err := w.addContext(ctx, h, c); err != nil {
+				return cache.Record{}, err
+			}
 		}
 	}
 	return h.Sum(), nil

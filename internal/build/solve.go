@@ -123,7 +123,10 @@ func (s *solver) step(ctx context.Context, st *graph.Step, in []*root) (*root, e
 	if b, ok := st.Op.(*graph.Base); ok {
 		return s.baseRoot(ctx, st, b)
 	}
-	if c, ok := st.Op.(*graph.Copy); ok && c.From == nil && len(c.Sources) > 0 {
+	if f, ok := st.Op.(*graph.Fetch); ok {
+		return s.fetched(ctx, st, f)
+	}
+	if c, ok := st.Op.(*graph.Copy); ok && c.From == nil && len(local(c)) > 0 {
 		s.source.open(ctx) // a step of its own, shown before this one; its error comes back below
 	}
 	if isRun(st) {

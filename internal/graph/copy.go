@@ -7,26 +7,67 @@ import (
 	"strings"
 
 	"github.com/moby/buildkit/frontend/dockerfile/instructions"
+	"github.com/opencontainers/go-digest"
 
 	"nacre/internal/dockerfile"
 )
 
 func (p *planner) add(s *stage, cmd command, c *instructions.AddCommand) error {
-	for _, src := range c.SourcePaths {
-		if kind := remote(src); kind != "" {
-			return unsupported("ADD of a " + kind)
+	op := &Copy{Add: true, Chown: c.Chown, Chmod: c.Chmod, Link: c.Link, Exclude: c.ExcludePatterns, Unpack: c.Unpack}
+	checksums, gits := c.Checksum != "", c.KeepGitDir != nil
+	for i, src := range c.SourcePaths {
+		fetch, err := addSource(src, c)
+		if err != nil {
+			return err
 		}
+		if fetch == nil {
+			continue
+		}
+		if op.Remote == nil {
+			op.Remote = make([]*Step, len(c.SourcePaths))
+		}
+		op.Remote[i] = p.fetch(s, p.file.Pos(cmd.Location()), fetch)
+		checksums, gits = false, gits && fetch.Git == nil
 	}
 	switch {
 	case c.Checksum != "" && len(c.SourcePaths) != 1:
 		return errors.New("checksum can't be specified for multiple sources")
-	case c.Checksum != "":
+	case checksums:
 		return errors.New("checksum requires HTTP(S) or Git sources")
-	case c.KeepGitDir != nil:
+	case gits:
 		return errors.New("--keep-git-dir requires a Git source")
 	}
-	op := &Copy{Add: true, Chown: c.Chown, Chmod: c.Chmod, Link: c.Link, Exclude: c.ExcludePatterns, Unpack: c.Unpack}
 	return p.addCopy(s, cmd, c.SourcesAndDest, c.String(), op)
+}
+
+// addSource is what a source of ADD fetches; nil for a path.
+func addSource(src string, c *instructions.AddCommand) (*Fetch, error) {
+	switch {
+	case IsHTTP(src):
+		h, err := ParseHTTP(src)
+		if err == nil && c.Checksum != "" {
+			if h.Checksum, err = digest.Parse(c.Checksum); err != nil {
+				err = fmt.Errorf("--checksum=%s: %w", c.Checksum, err)
+			}
+		}
+		return &Fetch{HTTP: h}, err
+	case !IsGit(src):
+		return nil, nil
+	}
+	g, err := ParseGit(src)
+	if err != nil {
+		return nil, err
+	}
+	if _, query, _ := strings.Cut(src, "?"); c.KeepGitDir != nil && strings.Contains(query, "keep-git-dir") && *c.KeepGitDir != g.KeepDir {
+		return nil, errors.New("inconsistent keep-git-dir configuration")
+	}
+	g.KeepDir = g.KeepDir || c.KeepGitDir != nil && *c.KeepGitDir
+	if c.Checksum != "" {
+		if err := agree("checksum", &g.Checksum, c.Checksum); err != nil {
+			return nil, err
+		}
+	}
+	return &Fetch{Git: g}, g.check()
 }
 
 func (p *planner) copy(s *stage, cmd command, c *instructions.CopyCommand) error {
@@ -62,7 +103,11 @@ func (p *planner) addCopy(s *stage, cmd command, params instructions.SourcesAndD
 	}
 	op.Dest = destination(s.config().WorkingDir, params.DestPath)
 	op.Written = params.SourcePaths
-	for _, src := range params.SourcePaths {
+	for i, src := range params.SourcePaths {
+		if len(op.Remote) > 0 && op.Remote[i] != nil {
+			op.Sources = append(op.Sources, op.Remote[i].Op.(*Fetch).name())
+			continue
+		}
 		if strings.ContainsRune(src, 0) {
 			return fmt.Errorf("%q cannot be a path", src)
 		}
@@ -126,30 +171,4 @@ func destination(dir, dest string) string {
 		abs += "/"
 	}
 	return abs
-}
-
-// remote tells what kind of remote source src is; empty for a path.
-func remote(src string) string {
-	scheme, rest, ok := strings.Cut(src, "://")
-	if ok {
-		switch strings.ToLower(scheme) {
-		case "http", "https":
-			rest, _, _ = strings.Cut(rest, "#")
-			rest, _, _ = strings.Cut(rest, "?")
-			if strings.HasSuffix(rest, ".git") {
-				return "git ref"
-			}
-			return "URL"
-		case "git", "ssh":
-			return "git ref"
-		}
-		return ""
-	}
-	// user@host:path, as ssh writes it
-	user, rest, ok := strings.Cut(src, "@")
-	host, _, colon := strings.Cut(rest, ":")
-	if ok && colon && user != "" && host != "" && strings.Trim(user, nameBytes+"-") == "" && strings.Trim(host, nameBytes+"-.") == "" {
-		return "git ref"
-	}
-	return ""
 }

@@ -18,6 +18,8 @@ func (s *Step) Fields() []Field {
 		return op.fields()
 	case *Copy:
 		return op.fields()
+	case *Fetch:
+		return op.fields()
 	case *Workdir:
 		return []Field{{"op", "workdir"}, {"path", op.Path}, {"user", op.User}}
 	}
@@ -55,7 +57,12 @@ func (op *Copy) fields() []Field {
 		from = "step"
 	}
 	f := []Field{{"op", name}, {"from", from}}
-	f = appendAll(f, "source", op.Sources)
+	for i, src := range op.Sources {
+		f = append(f, Field{"source", src})
+		if len(op.Remote) > 0 && op.Remote[i] != nil {
+			f = append(f, Field{"remote", "step"})
+		}
+	}
 	f = appendFiles(f, op.Inline)
 	f = append(f, Field{"dest", op.Dest}, Field{"chown", op.Chown}, Field{"chmod", op.Chmod})
 	f = append(f, Field{"link", strconv.FormatBool(op.Link)}, Field{"parents", strconv.FormatBool(op.Parents)})

@@ -72,6 +72,11 @@ func (s *Step) Inputs() []*Step {
 		if c.From != nil {
 			in = append(in, c.From)
 		}
+		for _, r := range c.Remote {
+			if r != nil {
+				in = append(in, r)
+			}
+		}
 	}
 	if r, ok := s.Op.(*Run); ok {
 		for _, m := range r.Mounts {
@@ -83,7 +88,7 @@ func (s *Step) Inputs() []*Step {
 	return in
 }
 
-// Op is one of Base, Copy, Run, Workdir.
+// Op is one of Base, Copy, Fetch, Run, Workdir.
 type Op interface{ op() }
 
 // Base is the root of an image that exists. It has no Parent.
@@ -127,6 +132,9 @@ type Copy struct {
 	// Sources are patterns (path.Match, "**" with Parents), cleaned, relative to the source's root;
 	// "." is the root. With Parents, "a/./b" copies a/b as b.
 	Sources []string
+	// Remote, where not empty, has for each source the step that fetches it (an Op of
+	// *Fetch), and nil for those that are paths. A fetched source is a plain name, no pattern.
+	Remote  []*Step
 	Written []string     // Sources as the Dockerfile has them, variables expanded, for messages
 	Inline  []InlineFile // heredoc sources; Path is a file name
 	Dest    string       // absolute; a trailing slash is kept

@@ -78,6 +78,7 @@ type planner struct {
 	images  []*stage // those that are images named by COPY --from
 	byName  map[string]*stage
 	steps   []*Step
+	fetches map[string]*Step // by their fields
 	warned  []Warning
 }
 
