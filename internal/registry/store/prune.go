@@ -28,7 +28,13 @@ type PruneOptions struct {
 	Images PruneImages
 	// Cache removes build cache records and the stat caches of contexts.
 	Cache bool
-	// KeepCache leaves the most recently used records whose layers take this many bytes.
+	// KeepShared spares cache records whose layers images need: no space is won by them.
+	KeepShared bool
+	// CacheDirs removes what RUN --mount=type=cache left; with CacheID, of that ID alone.
+	CacheDirs bool
+	CacheID   string
+	// KeepCache leaves the most recently used records whose layers take this many bytes, and of
+	// cache directories what there is room for beside them.
 	KeepCache int64
 	// Until, where not zero, spares images created and records last used at or after it.
 	Until time.Time
@@ -50,9 +56,10 @@ func (f LabelFilter) fits(labels map[string]string) bool {
 
 // PruneReport says what Prune removed.
 type PruneReport struct {
-	Untagged []registry.Ref
-	Images   []digest.Digest // by ID
-	Cache    int             // records
+	Untagged  []registry.Ref
+	Images    []digest.Digest // by ID
+	Cache     int             // records
+	CacheDirs []CacheDir
 	Removed
 }
 
@@ -63,6 +70,7 @@ func (s *Store) Prune(ctx context.Context, o PruneOptions) (PruneReport, error) 
 	if err := s.writable(); err != nil {
 		return report, err
 	}
+	var kept int64
 	err := s.freeing(func() error {
 		report = PruneReport{}
 		return s.updateDurably(ctx, func(tx querier) error {
@@ -73,7 +81,7 @@ func (s *Store) Prune(ctx context.Context, o PruneOptions) (PruneReport, error) 
 				return err
 			}
 			var err error
-			report.Cache, err = s.pruneCache(ctx, tx, o)
+			report.Cache, kept, err = s.pruneCache(ctx, tx, o)
 			return err
 		})
 	})
@@ -86,6 +94,14 @@ func (s *Store) Prune(ctx context.Context, o PruneOptions) (PruneReport, error) 
 	}
 	strays, err := s.removeStrays(ctx)
 	report.Bytes += strays
+	if o.CacheDirs {
+		var derr error
+		report.CacheDirs, derr = s.pruneCacheDirs(ctx, o, o.KeepCache-kept)
+		for _, c := range report.CacheDirs {
+			report.Bytes += c.Size
+		}
+		err = errors.Join(err, derr)
+	}
 	if o.Cache {
 		report.Bytes += s.pruneContexts(o.Until)
 	}
@@ -140,21 +156,22 @@ func (o PruneOptions) takes(img Image) bool {
 	return true
 }
 
-func (s *Store) pruneCache(ctx context.Context, tx querier, o PruneOptions) (int, error) {
+// pruneCache returns how many records it removed, and the bytes of what it kept.
+func (s *Store) pruneCache(ctx context.Context, tx querier, o PruneOptions) (n int, keptBytes int64, err error) {
 	type record struct {
 		rowid, used, size int64
 		layer             digest.Digest
+		shared            bool
 	}
 	records, err := all(ctx, tx, func(r *sql.Rows) (v record, err error) {
-		err = r.Scan(&v.rowid, &v.used, (*string)(&v.layer), &v.size)
+		err = r.Scan(&v.rowid, &v.used, (*string)(&v.layer), &v.size, &v.shared)
 		return v, err
-	}, "SELECT cache.rowid, used, layer, coalesce(layer.size, 0) FROM cache LEFT JOIN layer ON diffid = layer ORDER BY used DESC")
+	}, `SELECT cache.rowid, used, layer, coalesce(layer.size, 0), EXISTS (SELECT 1 FROM edge WHERE dst = layer)
+		FROM cache LEFT JOIN layer ON diffid = layer ORDER BY used DESC`)
 	if err != nil {
-		return 0, err
+		return 0, 0, err
 	}
 	kept := map[digest.Digest]bool{}
-	var keptBytes int64
-	n := 0
 	for _, r := range records {
 		if !o.Until.IsZero() && r.used >= o.Until.UnixNano() {
 			continue
@@ -163,15 +180,15 @@ func (s *Store) pruneCache(ctx context.Context, tx querier, o PruneOptions) (int
 			kept[r.layer] = true
 			keptBytes += r.size
 		}
-		if kept[r.layer] {
+		if kept[r.layer] || o.KeepShared && r.shared {
 			continue
 		}
 		if _, err := tx.ExecContext(ctx, "DELETE FROM cache WHERE rowid = ?", r.rowid); err != nil {
-			return n, err
+			return n, keptBytes, err
 		}
 		n++
 	}
-	return n, nil
+	return n, keptBytes, nil
 }
 
 // pruneContexts removes stat caches last written before t (zero: all). They are

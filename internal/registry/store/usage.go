@@ -11,15 +11,17 @@ import (
 // Usage says what takes how much of the disk. Sizes are those of the files as
 // allocated, holes not counted.
 type Usage struct {
-	Images   UsageTotal // layers, manifests, configs and compressed forms that images need
-	Cache    UsageTotal // layers that only cache records need; Total counts all records
-	Contexts UsageTotal // stat caches
-	Temp     UsageTotal // tmp/: work going on, and leftovers
-	Unused   UsageTotal // blobs and layers that nothing needs
+	Images    UsageTotal // layers, manifests, configs and compressed forms that images need
+	Cache     UsageTotal // layers that only cache records need; Total counts all records
+	CacheDirs UsageTotal // what RUN --mount=type=cache keeps
+	Contexts  UsageTotal // stat caches
+	Temp      UsageTotal // tmp/: work going on, and leftovers
+	Unused    UsageTotal // blobs and layers that nothing needs
 
 	// With verbose:
-	ImageList []ImageUsage
-	CacheList []CacheUsage
+	ImageList    []ImageUsage
+	CacheList    []CacheUsage
+	CacheDirList []CacheDir
 }
 
 // UsageTotal is one line of a table of usage.
@@ -71,6 +73,9 @@ func (s *Store) Usage(ctx context.Context, verbose bool) (Usage, error) {
 		}
 	}
 	u.Unused.Reclaimable = u.Unused.Size
+	if err := s.cacheDirUsage(ctx, &u, verbose); err != nil {
+		return u, err
+	}
 	u.Contexts = folderUsage(s.path("contexts"))
 	u.Contexts.Reclaimable = u.Contexts.Size
 	u.Temp = folderUsage(s.path("tmp"))
@@ -218,6 +223,23 @@ func (s *Store) cacheUsage(ctx context.Context, u *Usage, sizes map[digest.Diges
 	}
 	u.Cache.Reclaimable = u.Cache.Size
 	return seen, nil
+}
+
+func (s *Store) cacheDirUsage(ctx context.Context, u *Usage, verbose bool) error {
+	list, err := s.CacheDirs(ctx)
+	for _, c := range list {
+		u.CacheDirs.Total++
+		u.CacheDirs.Size += c.Size
+		if c.InUse {
+			u.CacheDirs.Active++
+		} else {
+			u.CacheDirs.Reclaimable += c.Size
+		}
+	}
+	if verbose {
+		u.CacheDirList = list
+	}
+	return err
 }
 
 func folderUsage(dir string) UsageTotal {
