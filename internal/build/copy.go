@@ -188,7 +188,9 @@ func (w *work) copySource(ctx context.Context, t tree, c *graph.Copy, src string
 				return fmt.Errorf("%q: %w", "/"+path.Join(start, pattern), copier.ErrAbsent)
 			}
 		}
-		o.Include = []string{pattern}
+		if pattern != "" { // else all that is in start is meant
+			o.Include = []string{pattern}
+		}
 		starts := []string{start}
 		if source.HasWildcard(start) {
 			var err error
