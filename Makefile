@@ -10,7 +10,7 @@ N           ?= 5
 
 export CGO_ENABLED = 0
 
-.PHONY: all build demo test bench lint bare clean
+.PHONY: all build demo test conformance bench lint bare clean
 
 all: build
 
@@ -26,6 +26,11 @@ test: build
 	@scripts/setup tools
 	$(GO) vet ./...
 	$(GO) test -count=1 -timeout 15m $(TESTFLAGS) ./...
+
+# What others' Dockerfiles become, beside what BuildKit makes of them. CASES='copy.*' for some.
+conformance: build
+	@scripts/setup tools
+	cd conformance && $(GO) vet ./... && $(GO) test -count=1 ./... && $(GO) run . -run '$(CASES)'
 
 # make bench W=W3 runs one workload; W=W1,W3 some; N=11 more rounds.
 bench: build
