@@ -1,6 +1,9 @@
 package main
 
 import (
+	"archive/tar"
+	"bufio"
+	"bytes"
 	"errors"
 	"fmt"
 	"io"
@@ -17,6 +20,7 @@ import (
 // buildFlags are the flags of build as given.
 type buildFlags struct {
 	tags, args, labels, hosts    []string
+	contexts                     []string
 	file, target, network        string
 	progress, iidfile, platform  string
 	noCache, quiet, pull, remove bool
@@ -25,19 +29,23 @@ type buildFlags struct {
 func buildCommand(a *app) *cobra.Command {
 	var f buildFlags
 	cmd := &cobra.Command{
-		Use:   "build [OPTIONS] PATH | -",
+		Use:   "build [OPTIONS] PATH | URL | -",
 		Short: "Build an image from a Dockerfile",
 		Long: `Build an image from a Dockerfile and a context: the directory whose files COPY and
-ADD may use. "-" reads the Dockerfile from standard input, with no context.`,
+ADD may use, the URL of a git repository (#REF:SUBDIR) or of a tar, or of a Dockerfile. "-" reads
+standard input: a tar is the context, anything else the Dockerfile, with no context.`,
 		Example: `  nacre build -t web:1 .
   nacre build -t web:1 -f docker/Dockerfile --target test --build-arg VERSION=2 .
+  nacre build -t web:1 https://example.com/web.git#v1:docker
+  tar cz . | nacre build -t web:1 -
   printf 'FROM scratch\nLABEL a=b\n' | nacre build -`,
-		Args: exactArgs(1, "a build needs one context: a directory, or -"),
+		Args: exactArgs(1, "a build needs one context: a directory, a URL, or -"),
 		RunE: func(cmd *cobra.Command, args []string) error { return runBuild(cmd, a, f, args[0]) },
 	}
 	fl := cmd.Flags()
 	fl.StringArrayVarP(&f.tags, "tag", "t", nil, "name and optionally tag of the image (NAME[:TAG]); may be repeated")
 	fl.StringVarP(&f.file, "file", "f", "", "the Dockerfile (default: PATH/Dockerfile; - is standard input)")
+	fl.StringArrayVar(&f.contexts, "build-context", nil, "NAME=DIR, docker-image://IMAGE, oci-layout://DIR or URL to use as NAME")
 	fl.StringArrayVar(&f.args, "build-arg", nil, "NAME=VALUE of an ARG; NAME alone takes the value from the environment")
 	fl.StringArrayVar(&f.labels, "label", nil, "KEY=VALUE to set as a label")
 	fl.StringVar(&f.target, "target", "", "stage to build (default: the last)")
@@ -91,7 +99,7 @@ func runBuild(cmd *cobra.Command, a *app, f buildFlags, context string) error {
 func (f buildFlags) options(stdin io.Reader, context string) (build.Options, error) {
 	o := build.Options{
 		Context: context, Dockerfile: f.file, Target: f.target, NoCache: f.noCache, Hosts: f.hosts,
-		BuildArgs: map[string]*string{}, Labels: map[string]string{},
+		BuildArgs: map[string]*string{}, Labels: map[string]string{}, Contexts: map[string]string{},
 	}
 	var err error
 	switch f.network {
@@ -123,6 +131,13 @@ func (f buildFlags) options(stdin io.Reader, context string) (build.Options, err
 			o.BuildArgs[name] = nil
 		}
 	}
+	for _, c := range f.contexts {
+		name, spec, ok := strings.Cut(c, "=")
+		if !ok || name == "" || spec == "" {
+			return o, fmt.Errorf("--build-context %q: want NAME=DIR, NAME=docker-image://IMAGE, NAME=oci-layout://DIR or NAME=URL", c)
+		}
+		o.Contexts[name] = spec
+	}
 	for _, l := range f.labels {
 		name, value, _ := strings.Cut(l, "=")
 		if name == "" {
@@ -142,10 +157,18 @@ func (f buildFlags) options(stdin io.Reader, context string) (build.Options, err
 	return o, f.input(&o, stdin)
 }
 
-// input sorts out what comes from standard input.
+// input sorts out what the context is, and what comes from standard input.
 func (f buildFlags) input(o *build.Options, stdin io.Reader) error {
 	if o.Context == "-" && f.file == "-" {
 		return errors.New("both the context and the Dockerfile are said to be on standard input")
+	}
+	if o.Context == "-" {
+		in := bufio.NewReader(stdin)
+		if isTar(in) {
+			o.Context, o.Tar = "", in
+			return nil
+		}
+		stdin = in
 	}
 	if o.Context == "-" || f.file == "-" {
 		data, err := io.ReadAll(io.LimitReader(stdin, maxDockerfile+1))
@@ -160,6 +183,9 @@ func (f buildFlags) input(o *build.Options, stdin io.Reader) error {
 	if o.Context == "" {
 		return nil
 	}
+	if remote, err := build.Remote(o.Context); remote != nil || err != nil {
+		return err
+	}
 	info, err := os.Stat(o.Context)
 	if err != nil {
 		return fmt.Errorf("build context: %w", err)
@@ -168,6 +194,18 @@ func (f buildFlags) input(o *build.Options, stdin io.Reader) error {
 		return fmt.Errorf("build context %s: not a directory", o.Context)
 	}
 	return nil
+}
+
+// isTar tells whether a stream begins as a tar does, or as something compressed.
+func isTar(in *bufio.Reader) bool {
+	head, _ := in.Peek(512)
+	for _, magic := range []string{"\x1f\x8b", "\x28\xb5\x2f\xfd", "\xfd7zXZ\x00", "BZh"} {
+		if bytes.HasPrefix(head, []byte(magic)) {
+			return true
+		}
+	}
+	_, err := tar.NewReader(bytes.NewReader(head)).Next()
+	return err == nil
 }
 
 // maxDockerfile bounds what is read as a Dockerfile from a pipe.

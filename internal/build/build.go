@@ -6,8 +6,12 @@ package build
 import (
 	"context"
 	"fmt"
+	"io"
+	"maps"
 	"os"
 	"path/filepath"
+	"slices"
+	"strings"
 	"time"
 
 	"nacre/internal/cache"
@@ -23,8 +27,14 @@ import (
 
 // Options says what to build. The zero value of each field is the usual choice.
 type Options struct {
-	Context    string // directory; empty: no context at all (Dockerfile on stdin)
-	Dockerfile string // path of it; empty: Dockerfile in the context
+	// Context is a directory, the URL of a git repository (#ref:subdir), of a tar or of a Dockerfile;
+	// empty: no context at all (Dockerfile on stdin).
+	Context string
+	Tar     io.Reader // the context as a tar, compressed or not, in place of Context
+	// Contexts are those that have a name: a directory, docker-image://NAME,
+	// oci-layout://DIR[:TAG][@DIGEST], or a URL of git or http.
+	Contexts   map[string]string
+	Dockerfile string // path of it, in a Context that is no directory below its top; empty: Dockerfile in the context
 	Data       []byte // its text, where it does not come from a file
 	Names      []registry.Ref
 	BuildArgs  map[string]*string
@@ -63,15 +73,17 @@ type Result struct {
 // Build plans, solves and names. Errors from the Dockerfile begin with its position.
 func (b Builder) Build(ctx context.Context, o Options) (Result, error) {
 	b = b.withDefaults()
-	file, err := b.load(o)
-	if err != nil {
-		return Result{}, err
-	}
 	lease, err := b.Store.Lease(ctx)
 	if err != nil {
 		return Result{}, err
 	}
 	defer lease.Release()
+	source := newContextSource(b, o, lease)
+	defer source.close()
+	file, err := b.load(ctx, o, source)
+	if err != nil {
+		return Result{}, err
+	}
 	g, err := b.plan(ctx, file, o)
 	if err != nil {
 		return Result{}, err
@@ -79,7 +91,7 @@ func (b Builder) Build(ctx context.Context, o Options) (Result, error) {
 	for _, w := range g.Warnings {
 		b.Sink(event.Warning{Pos: w.Pos, Text: w.Text})
 	}
-	s := newSolver(b, o, g, lease)
+	s := newSolver(b, o, g, lease, source)
 	defer s.close()
 	s.announce(g)
 	last, err := s.solveTarget(ctx, g.Target)
@@ -103,12 +115,17 @@ func (b Builder) withDefaults() Builder {
 }
 
 // load reads and parses the Dockerfile.
-func (b Builder) load(o Options) (*dockerfile.File, error) {
+func (b Builder) load(ctx context.Context, o Options, source *contextSource) (*dockerfile.File, error) {
 	name := dockerfileName(o)
 	step := event.Step{ID: stepDockerfile, Name: "[internal] load build definition from " + name}
 	done := b.begin(step)
 	data := o.Data
-	if data == nil {
+	if data == nil && o.isRemote() {
+		var err error
+		if data, err = source.dockerfile(ctx); err != nil {
+			return nil, done(event.Done{}, err)
+		}
+	} else if data == nil {
 		path := o.Dockerfile
 		if path == "" {
 			path = filepath.Join(o.Context, "Dockerfile")
@@ -138,19 +155,34 @@ func (b Builder) plan(ctx context.Context, file *dockerfile.File, o Options) (*g
 	if platform.OS == "" {
 		platform = image.DefaultPlatform()
 	}
+	contexts, err := namedContexts(o.Contexts)
+	if err != nil {
+		return nil, err
+	}
 	return graph.Plan(ctx, file, graph.Options{
+		Contexts:      contexts,
 		Target:        o.Target,
 		BuildArgs:     o.BuildArgs,
 		Labels:        o.Labels,
 		Network:       o.Network,
 		Platform:      platform,
 		BuildPlatform: image.DefaultPlatform(),
-	}, b.resolve)
+	}, func(ctx context.Context, name string, p image.Platform) (graph.Image, error) {
+		return b.resolve(ctx, name, p, contexts)
+	})
 }
 
-// resolve is the graph's view of base images: those in the store.
-func (b Builder) resolve(ctx context.Context, name string, p image.Platform) (graph.Image, error) {
-	img, err := b.Store.Lookup(ctx, name)
+// resolve is the graph's view of base images: those in the store, and those in layouts that
+// the user, not the Dockerfile, named as contexts.
+func (b Builder) resolve(ctx context.Context, name string, p image.Platform, contexts map[string]graph.Context) (graph.Image, error) {
+	id := name
+	if strings.HasPrefix(name, ociLayout) && slices.ContainsFunc(slices.Collect(maps.Values(contexts)), func(c graph.Context) bool { return c.Image == name }) {
+		var err error
+		if id, err = b.fromLayout(ctx, name); err != nil {
+			return graph.Image{}, fmt.Errorf("base image %s: %w", name, err)
+		}
+	}
+	img, err := b.Store.Lookup(ctx, id)
 	if err != nil {
 		return graph.Image{}, fmt.Errorf("base image %s: %w in the local store; load, import or build it first", name, err)
 	}

@@ -13,32 +13,45 @@ import (
 
 	"nacre/internal/dockerfile"
 	"nacre/internal/event"
+	"nacre/internal/registry/store"
 	"nacre/internal/sandbox"
 	"nacre/internal/source"
 )
 
-// contextSource opens the build context when a step first asks for it; a build
+// contextSource opens the build context, or a named one, when a step first asks for it; a build
 // without COPY from the context never looks at it.
 type contextSource struct {
 	Builder
-	o    Options
-	once sync.Once
-	tree *source.Tree
-	err  error
+	o     Options // those of the build, Context being this one
+	lease *store.Lease
+	step  event.Step
+	once  sync.Once
+	tree  contextTree
+	err   error
 }
 
-func newContextSource(b Builder, o Options) *contextSource { return &contextSource{Builder: b, o: o} }
+func newContextSource(b Builder, o Options, lease *store.Lease) *contextSource {
+	return &contextSource{Builder: b, o: o, lease: lease, step: event.Step{ID: stepContext, Name: "[internal] load build context"}}
+}
 
-func (c *contextSource) open(ctx context.Context) (*source.Tree, error) {
+// newNamedContext is for the directory of a --build-context; it has a .dockerignore of its own.
+func newNamedContext(b Builder, name, dir string, id int) *contextSource {
+	return &contextSource{Builder: b, o: Options{Context: dir}, step: event.Step{ID: id, Name: "[context " + name + "] load files"}}
+}
+
+func (c *contextSource) open(ctx context.Context) (contextTree, error) {
 	c.once.Do(func() {
-		done := c.begin(event.Step{ID: stepContext, Name: "[internal] load build context"})
+		done := c.begin(c.step)
 		c.tree, c.err = c.load(ctx)
 		done(event.Done{}, c.err)
 	})
 	return c.tree, c.err
 }
 
-func (c *contextSource) load(ctx context.Context) (*source.Tree, error) {
+func (c *contextSource) load(ctx context.Context) (contextTree, error) {
+	if c.o.isRemote() {
+		return c.loadRemote(ctx)
+	}
 	if c.o.Context == "" {
 		return nil, errors.New("there is no build context: give a directory to copy from it")
 	}
@@ -49,10 +62,14 @@ func (c *contextSource) load(ctx context.Context) (*source.Tree, error) {
 	dir := absolute(c.o.Context)
 	// One stat cache for each way of looking at a directory: what is ignored has no entry in it.
 	id := sha256.Sum256(fmt.Appendf(nil, "%s\x00%q", dir, patterns))
-	return source.OpenDir(ctx, dir, source.DirOptions{
+	t, err := source.OpenDir(ctx, dir, source.DirOptions{
 		Ignore:    matcher,
 		StatCache: filepath.Join(c.Store.Root(), "contexts", hex.EncodeToString(id[:16])),
 	})
+	if err != nil {
+		return nil, err
+	}
+	return t, nil
 }
 
 // absolute is a path as it is known in the cache. Without a working directory
@@ -99,8 +116,10 @@ func (c *contextSource) close() error {
 	return c.tree.Close()
 }
 
-// close ends the use of the context and of sandboxes kept ready.
+// close ends the use of named contexts and of sandboxes kept ready.
 func (s *solver) close() {
-	s.source.close()
+	for _, c := range s.named {
+		c.close()
+	}
 	sandbox.Cool()
 }

@@ -27,7 +27,7 @@ type tree interface {
 
 // addContext adds to a key what the context has under the step's sources.
 func (w *work) addContext(ctx context.Context, h *cache.Hash, c *graph.Copy) error {
-	t, err := w.source.open(ctx)
+	t, err := w.contextNamed(c.Context).open(ctx)
 	if err != nil {
 		return err
 	}
@@ -86,7 +86,7 @@ func (w *work) absent(c *graph.Copy, i int, err error) error {
 	if i < len(c.Written) {
 		written = c.Written[i]
 	}
-	switch t, _ := w.source.open(context.Background()); {
+	switch t, _ := w.contextNamed(c.Context).open(context.Background()); {
 	case t != nil && t.Excluded(src):
 		e.Hint = "the file is there, but .dockerignore leaves it out"
 	case strings.HasPrefix(path.Clean(written), ".."):
@@ -119,7 +119,7 @@ func pivot(src string) (start, pattern string) {
 // tree is where a COPY reads: the context, or the root of an earlier stage.
 func (w *work) copyTree(ctx context.Context, c *graph.Copy) (tree, func(string) digest.Digest, error) {
 	if c.From == nil {
-		t, err := w.source.open(ctx)
+		t, err := w.contextNamed(c.Context).open(ctx)
 		if err != nil {
 			return nil, nil, err
 		}

@@ -329,3 +329,56 @@ func statOf(t *testing.T, f *rootfs.FS, name string) *layer.Stat {
 	}
 	return info.Sys().(*layer.Stat)
 }
+
+func TestRemoteContexts(t *testing.T) {
+	b := newBench(t, nil)
+	url, dir, _ := serveRepo(t, map[string]string{"Dockerfile": "FROM scratch\nCOPY docs /d\n", "docs/page": "page",
+		"sub/Dockerfile": "FROM scratch\nCOPY x /\n", "sub/x": "x"})
+	data, err := exec.Command("tar", "-cz", "-C", dir+"/sub", ".").Output()
+	if err != nil {
+		t.Fatal(err)
+	}
+	s := newSite(t)
+	s.body = string(data)
+	text := newSite(t)
+	text.body = "FROM scratch\nLABEL a=b\n"
+	for spec, want := range map[string][2]string{
+		url:                          {"d/page", "page"},
+		url + "#main:sub":            {"x", "x"},
+		"file://" + dir + "/.git":    {"d/page", "page"},
+		s.url + "/context.tgz":       {"x", "x"},
+		text.url + "/some/text.file": {},
+	} {
+		build := func() (Result, error) {
+			return Builder{Store: b.store, Cache: b.store.Cache()}.Build(t.Context(), Options{Context: spec})
+		}
+		r, err := build()
+		if err != nil {
+			t.Errorf("%s: %v", spec, err)
+			continue
+		}
+		if want[0] != "" && b.read(outcome{Result: r}, want[0]) != want[1] {
+			t.Errorf("%s: %s is wrong", spec, want[0])
+		}
+		if again, err := build(); err != nil || again.Config != r.Config {
+			t.Errorf("%s: built again it is %v, %v", spec, again.Config, err)
+		}
+	}
+	s.expect(t, 2, 1)
+	named := func(contexts map[string]string, text string) (outcome, error) {
+		b.opts.Contexts = contexts
+		return b.try(text)
+	}
+	out, err := named(map[string]string{"g": url + "#main:docs", "h": s.url + "/h", "st": url}, "FROM scratch AS st\nCOPY absent /\nFROM g\nCOPY --from=h context /h\nCOPY --from=g page /p\nCOPY --from=st sub/x /x\n")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for name, want := range map[string]string{"page": "page", "p": "page", "h": s.body, "x": "x"} {
+		if got := b.read(out, name); got != want {
+			t.Errorf("%s has %q, want %q", name, got, want)
+		}
+	}
+	if _, err := named(nil, "FROM oci-layout://"+dir+"\n"); err == nil {
+		t.Error("a Dockerfile named a layout of this machine")
+	}
+}

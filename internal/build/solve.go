@@ -40,6 +40,7 @@ type solver struct {
 	slots  chan struct{}
 	base   string // of cache slots: what is built, so that misses compare with earlier builds of it
 	source *contextSource
+	named  map[string]*contextSource // contexts of files that have a name
 
 	solved  memo[*graph.Step, *root]
 	running memo[cache.Key, cache.Output] // steps that are alike execute once
@@ -47,13 +48,17 @@ type solver struct {
 	runs    atomic.Int32                  // RUN steps not yet solved
 }
 
-func newSolver(b Builder, o Options, g *graph.Graph, lease *store.Lease) *solver {
+func newSolver(b Builder, o Options, g *graph.Graph, lease *store.Lease, source *contextSource) *solver {
 	s := &solver{
 		Builder: b, o: o, epoch: g.Epoch, lease: lease,
 		slots:   make(chan struct{}, b.Slots),
-		base:    absolute(o.Context) + "\x00" + o.Dockerfile,
-		source:  newContextSource(b, o),
+		base:    absolute(graph.Redact(o.Context)) + "\x00" + o.Dockerfile,
+		source:  source,
+		named:   map[string]*contextSource{},
 		ordinal: map[*graph.Step]int{},
+	}
+	for name, spec := range o.Contexts {
+		s.named[graph.ContextName(name)] = newNamedContext(b, name, spec, stepGraph+len(g.Steps)+len(s.named))
 	}
 	count := map[string]int{}
 	for _, st := range g.Steps {
@@ -127,7 +132,7 @@ func (s *solver) step(ctx context.Context, st *graph.Step, in []*root) (*root, e
 		return s.fetched(ctx, st, f)
 	}
 	if c, ok := st.Op.(*graph.Copy); ok && c.From == nil && len(local(c)) > 0 {
-		s.source.open(ctx) // a step of its own, shown before this one; its error comes back below
+		s.contextNamed(c.Context).open(ctx) // a step of its own, shown before this one; its error comes back below
 	}
 	if isRun(st) {
 		s.runs.Add(-1)

@@ -70,8 +70,6 @@ func TestErrors(t *testing.T) {
 		{name: "volume", text: "FROM scratch\nVOLUME $A", want: "Dockerfile:2: VOLUME specified can not be an empty string"},
 		{name: "epoch", text: "FROM scratch", o: graph.Options{BuildArgs: args("SOURCE_DATE_EPOCH", "now")},
 			want: `invalid SOURCE_DATE_EPOCH "now": it is a number of seconds since 1970`},
-		{name: "context of files", text: "FROM src", o: graph.Options{Contexts: map[string]graph.Context{"src": {}}},
-			want: "Dockerfile:1: a base image that is a context of files is not supported yet", unsupported: true},
 		{name: "check", text: "# check=error=true\nFROM scratch\nCMD x", want: "Dockerfile:3: lint violation found for rules: JSONArgsRecommended"},
 		{name: "bomb", text: "FROM scratch\nENV A=0123456789\n" + strings.Repeat("ENV A=$A$A$A$A$A$A$A$A$A$A\n", 20), want: "Dockerfile:9: variables expand to too much text"},
 		{name: "pattern bomb", text: "FROM scratch\nENV A=" + strings.Repeat("a", 20000) + "\nENV B=${A//a/$A}", want: "Dockerfile:3: variables expand to too much text"},

@@ -10,6 +10,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/distribution/reference"
 	"github.com/moby/buildkit/frontend/dockerfile/linter"
 	"github.com/moby/buildkit/frontend/dockerfile/shell"
 	"github.com/opencontainers/go-digest"
@@ -55,9 +56,36 @@ type Options struct {
 	Contexts map[string]Context
 }
 
-// Context is what a named context is: an image, or files.
+// Context is what a named context is: an image, something fetched, or else
+// files, which Copy.Context names.
 type Context struct {
-	Image string // name of the image used instead; empty: files, Copy.Context names them
+	Image string // name of the image used instead
+	Fetch *Fetch
+}
+
+func (c Context) files() bool { return c.Image == "" && c.Fetch == nil }
+
+// ContextName is the name of a context in Options.Contexts: that of an image as people
+// write it, so that "docker.io/library/alpine:latest" and "alpine" are one.
+func ContextName(name string) string {
+	ref, err := reference.ParseNormalizedNamed(name)
+	if err != nil {
+		return name
+	}
+	return strings.TrimSuffix(reference.FamiliarString(ref), ":latest")
+}
+
+// context finds the named context that stands in for a stage or image called name.
+func (p *planner) context(name string) (string, Context, bool) {
+	if len(p.o.Contexts) == 0 || name == scratch {
+		return "", Context{}, false
+	}
+	for _, name := range []string{name, ContextName(name)} {
+		if c, ok := p.o.Contexts[name]; ok {
+			return name, c, true
+		}
+	}
+	return "", Context{}, false
 }
 
 // defaultPath is PATH in images that have none, as docker sets it.

@@ -131,7 +131,7 @@ func ParseGit(raw string) (*Git, error) {
 		if err != nil {
 			return nil, err
 		}
-		if u.Host == "" || strings.HasPrefix(u.Host, "-") || strings.HasPrefix(u.User.Username(), "-") {
+		if u.Host == "" && u.Scheme != "file" || strings.HasPrefix(u.Host, "-") || strings.HasPrefix(u.User.Username(), "-") {
 			return nil, fmt.Errorf("%s: the URL names no host", Redact(base))
 		}
 	}

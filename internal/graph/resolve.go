@@ -52,7 +52,7 @@ func (p *planner) resolveImages(ctx context.Context) error {
 		if err := p.checkBase(s); err != nil {
 			return p.file.ErrorAt(s.src.Location, "", err)
 		}
-		if s.baseName == scratch {
+		if s.baseName == scratch || s.context != "" || s.fetch != nil {
 			continue
 		}
 		w := want{s.baseName, image.FormatPlatform(s.platform)}
@@ -90,14 +90,15 @@ func (p *planner) resolveImages(ctx context.Context) error {
 // checkBase applies named contexts to the base of s, and refuses what cannot be
 // built on here.
 func (p *planner) checkBase(s *stage) error {
-	if s.resolveErr != nil {
-		return s.resolveErr
-	}
-	if c, ok := p.o.Contexts[s.baseName]; ok && s.baseName != scratch {
-		if c.Image == "" {
-			return unsupported("a base image that is a context of files")
+	if name, c, ok := p.context(s.baseName); ok {
+		switch {
+		case c.files():
+			s.context = name
+		case c.Fetch != nil:
+			s.fetch = c.Fetch
+		default:
+			s.baseName = c.Image
 		}
-		s.baseName = c.Image
 	}
 	if !samePlatform(s.platform, p.o.BuildPlatform) {
 		return unsupported(fmt.Sprintf("platform %s on %s", image.FormatPlatform(s.platform), image.FormatPlatform(p.o.BuildPlatform)))
@@ -181,6 +182,11 @@ func (p *planner) inherit(s *stage) {
 	case s.baseName == scratch:
 		s.image = emptyImage(s.platform)
 		s.env = &vars{}
+	case s.context != "" || s.fetch != nil:
+		s.image = emptyImage(s.platform)
+		s.last = p.baseStep(s)
+		s.history = []History{{CreatedBy: "FROM context " + s.baseName, Comment: comment, Step: s.last}}
+		s.env = &vars{}
 	default:
 		s.image = cloneImage(s.from.Config)
 		s.baseHistory = s.from.Config.History
@@ -191,8 +197,15 @@ func (p *planner) inherit(s *stage) {
 	s.image.Created = nil
 }
 
-// baseStep is the step that stands for the image s is FROM.
+// baseStep is the step that stands for the image s is FROM, or for the context in its place.
 func (p *planner) baseStep(s *stage) *Step {
+	switch pos := p.file.Pos(s.src.Location); {
+	case s.fetch != nil:
+		s.total = max(0, s.total-1) // what is fetched has no number
+		return p.fetch(s, pos, s.fetch)
+	case s.context != "":
+		return p.addStep(s, pos, "FROM context "+s.context, &Copy{Context: s.context, Sources: []string{"."}, Written: []string{"."}, Dest: "/"})
+	}
 	op := &Base{Name: fullName(s.from.Name), Digest: s.from.Digest, DiffIDs: s.from.Config.RootFS.DiffIDs}
 	text := "FROM " + op.Name
 	if op.Digest != "" && !strings.Contains(op.Name, "@") {

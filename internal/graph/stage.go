@@ -31,9 +31,10 @@ type stage struct {
 	commands []command
 
 	reachable, resolved, triggered, dispatched bool
-	resolveErr                                 error
 
-	from        Image // where base is nil
+	context     string // name of the context of files s is FROM, or empty
+	fetch       *Fetch // what s is FROM where that is neither stage nor image
+	from        Image  // where base is nil
 	image       image.Config
 	baseHistory []image.History
 	history     []History
@@ -115,14 +116,12 @@ func (p *planner) makeStages() error {
 
 // standIn replaces a stage by the named context of its name.
 func (p *planner) standIn(s *stage) {
-	c, ok := p.o.Contexts[s.src.Name]
-	if !ok || s.src.Name == scratch {
+	name, _, ok := p.context(s.src.Name)
+	if !ok {
 		return
 	}
 	s.src.Commands, s.base = nil, nil
-	if s.baseName = c.Image; c.Image == "" {
-		s.resolveErr = unsupported("a stage that is a context of files")
-	}
+	s.baseName = name // which resolving finds to be the context
 }
 
 func (p *planner) fromPlatform(s *stage) error {
@@ -201,8 +200,8 @@ func (p *planner) findOrigin(s *stage, name string, at []parser.Range) (origin, 
 		o.from = p.stages[n]
 	} else if named, ok := p.byName[strings.ToLower(name)]; ok {
 		o.from = named
-	} else if ctx, ok := p.o.Contexts[name]; ok && ctx.Image == "" {
-		return origin{context: name}, nil
+	} else if key, ctx, ok := p.context(name); ok && ctx.files() {
+		return origin{context: key}, nil
 	} else {
 		o.from = p.imageStage(name, at)
 	}
