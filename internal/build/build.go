@@ -8,7 +8,6 @@ import (
 	"fmt"
 	"io"
 	"maps"
-	"os"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -131,10 +130,7 @@ func (b Builder) load(ctx context.Context, o Options, source *contextSource) (*d
 			path = filepath.Join(o.Context, "Dockerfile")
 		}
 		var err error
-		if data, err = os.ReadFile(path); err != nil {
-			if os.IsNotExist(err) {
-				err = fmt.Errorf("no Dockerfile at %s: name one with -f", path)
-			}
+		if data, err = readDockerfile(path); err != nil {
 			return nil, done(event.Done{}, err)
 		}
 	}
