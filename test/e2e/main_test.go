@@ -290,17 +290,20 @@ func (s steps) is(t testing.TB, instruction string, cached bool) {
 }
 
 // writeFiles makes a directory with the given files, path → content, and returns it. A
-// content of "dir" under a name ending in a slash makes a directory.
+// name ending in a slash makes a directory.
 func writeFiles(t testing.TB, files map[string]string) string {
 	t.Helper()
 	dir := t.TempDir()
 	for name, content := range files {
 		file := filepath.Join(dir, name)
+		if strings.HasSuffix(name, "/") {
+			if err := os.MkdirAll(file, 0o755); err != nil {
+				t.Fatal(err)
+			}
+			continue
+		}
 		if err := os.MkdirAll(filepath.Dir(file), 0o755); err != nil {
 			t.Fatal(err)
-		}
-		if strings.HasSuffix(name, "/") {
-			continue
 		}
 		if err := os.WriteFile(file, []byte(content), 0o644); err != nil {
 			t.Fatal(err)
