@@ -20,6 +20,7 @@ import (
 	"nacre/internal/image"
 	"nacre/internal/registry"
 	"nacre/internal/registry/store"
+	"nacre/internal/rootfs"
 
 	"github.com/opencontainers/go-digest"
 )
@@ -43,10 +44,19 @@ type Options struct {
 	NoCache    bool
 	Hosts      []string       // extra lines of /etc/hosts, "NAME:IP"
 	Platform   image.Platform // zero: this machine's
+	// NoImage leaves the image out of the store: it goes into Outputs alone.
+	NoImage bool
+	Outputs []Output
+	// NoCacheFilter names the stages whose steps run whatever is cached.
+	NoCacheFilter []string
 	// Secret gives the value of a secret; nil where there is none of that ID.
 	Secret func(id string) ([]byte, error)
 	// SSHAgent is the socket of an agent whose keys steps may use; empty: none.
 	SSHAgent string
+	// SSH are the sockets of agents that RUN may mount, by ID.
+	SSH map[string]string
+	// Allow are the entitlements RUN may ask for: "network.host", "security.insecure".
+	Allow []string
 }
 
 // Builder builds into a store.
@@ -63,10 +73,12 @@ type Builder struct {
 
 // Result is a finished build.
 type Result struct {
-	Image    store.Image
+	Image    store.Image // zero with NoImage
 	Config   digest.Digest
 	Manifest image.Descriptor
 	Names    []registry.Ref
+	Reader   registry.Reader // of the image, by its manifest's digest
+	Root     *rootfs.FS      // what is in the image
 }
 
 // Build plans, solves and names. Errors from the Dockerfile begin with its position.
@@ -161,6 +173,7 @@ func (b Builder) plan(ctx context.Context, file *dockerfile.File, o Options) (*g
 		BuildArgs:     o.BuildArgs,
 		Labels:        o.Labels,
 		Network:       o.Network,
+		Allow:         o.Allow,
 		Platform:      platform,
 		BuildPlatform: image.DefaultPlatform(),
 	}, func(ctx context.Context, name string, p image.Platform) (graph.Image, error) {

@@ -89,11 +89,14 @@ func (b *bench) try(dockerfile string) (outcome, error) {
 		case event.Log:
 			out.log += string(e.Data)
 		case event.Done:
-			if e.ID < stepGraph || strings.HasPrefix(strings.SplitN(names[e.ID], "] ", 2)[1], "FROM ") {
+			// The name without its place: `[2/3] COPY a b` is `COPY a b`.
+			name := names[e.ID]
+			if _, rest, ok := strings.Cut(name, "] "); ok {
+				name = rest
+			}
+			if e.ID < stepGraph || strings.HasPrefix(name, "FROM ") {
 				return
 			}
-			// The name without its place: `[2/3] COPY a b` is `COPY a b`.
-			_, name, _ := strings.Cut(names[e.ID], "] ")
 			out.notes[name] = e.Note + e.Why
 			if e.Cached {
 				out.hit = append(out.hit, name)

@@ -116,8 +116,12 @@ func (c *contextSource) close() error {
 	return c.tree.Close()
 }
 
-// close ends the use of named contexts and of sandboxes kept ready.
+// close ends the use of named contexts and of sandboxes kept ready, and does what is
+// to be done at the end.
 func (s *solver) close() {
+	for _, f := range s.ends {
+		f()
+	}
 	for _, c := range s.named {
 		c.close()
 	}

@@ -12,13 +12,23 @@ import (
 
 // export puts the image together and names it.
 func (s *solver) export(ctx context.Context, t *graph.Result, last *root) (Result, error) {
+	if s.o.NoImage {
+		r, err := s.assemble(ctx, t, last)
+		if err == nil {
+			err = s.outputs(ctx, r)
+		}
+		return r, err
+	}
 	done := s.begin(event.Step{ID: stepExport, Name: "exporting to image"})
 	r, err := s.assemble(ctx, t, last)
 	note := r.Config.String()
 	for _, name := range r.Names {
 		note += ", named " + name.Familiar()
 	}
-	return r, done(event.Done{Note: note}, err)
+	if err := done(event.Done{Note: note}, err); err != nil {
+		return r, err
+	}
+	return r, s.outputs(ctx, r)
 }
 
 func (s *solver) assemble(ctx context.Context, t *graph.Result, last *root) (Result, error) {
@@ -36,11 +46,12 @@ func (s *solver) assemble(ctx context.Context, t *graph.Result, last *root) (Res
 	if err != nil {
 		return Result{}, err
 	}
-	img, err := s.Store.PutImage(ctx, s.lease, store.NewImage{Config: a.Config, Manifest: a.Manifest}, s.o.Names)
-	if err != nil {
-		return Result{}, err
+	r := Result{Config: a.ConfigDesc.Digest, Manifest: a.ManifestDesc, Names: s.o.Names, Reader: assembled{a, s.Store}}
+	if r.Root, err = s.rootFS(ctx, last.layers); err != nil || s.o.NoImage {
+		return r, err
 	}
-	return Result{Image: img, Config: a.ConfigDesc.Digest, Manifest: a.ManifestDesc, Names: s.o.Names}, nil
+	r.Image, err = s.Store.PutImage(ctx, s.lease, store.NewImage{Config: a.Config, Manifest: a.Manifest}, s.o.Names)
+	return r, err
 }
 
 // history gives each entry the time its step ran; entries without a layer take

@@ -23,11 +23,19 @@ type work struct {
 	done func(event.Done, error) error
 	plan *copier.Plan // of COPY and WORKDIR, made for the content key and used to execute
 	temp []func()     // what to undo when the step ends
+
+	hidden   [][]byte               // of RUN: secrets, which are not for logs
+	variants map[*graph.Step]string // of RUN: what stands for the roots that caches begin with
 }
 
-func (w *work) close() {
-	for _, f := range w.temp {
-		f()
+func (w *work) close() { w.undo(0) }
+
+// undo undoes the latest of temp, last first, until n are left.
+func (w *work) undo(n int) {
+	for len(w.temp) > n {
+		last := len(w.temp) - 1
+		w.temp[last]()
+		w.temp = w.temp[:last]
 	}
 }
 
@@ -62,6 +70,11 @@ func (w *work) definition(ctx context.Context) (cache.Record, error) {
 	if p := w.parent(); p != nil && !w.independent() {
 		h.Add("parent", p.key.String())
 	}
+	if r, ok := w.step.Op.(*graph.Run); ok {
+		if err := w.addMounts(ctx, h, r, false); err != nil {
+			return cache.Record{}, err
+		}
+	}
 	c, ok := w.step.Op.(*graph.Copy)
 	switch {
 	case ok && c.From != nil:
@@ -93,6 +106,9 @@ func (w *work) content(ctx context.Context) (cache.Record, error) {
 		}
 		for _, d := range contents {
 			h.Add("layer", d.String())
+		}
+		if err := w.addMounts(ctx, h, op, true); err != nil {
+			return cache.Record{}, err
 		}
 		return h.Sum(), nil
 	case *graph.Copy:

@@ -2,6 +2,7 @@ package build
 
 import (
 	"bytes"
+	"slices"
 	"sync"
 	"time"
 
@@ -44,6 +45,8 @@ type logger struct {
 	id     int
 	stream int
 
+	hidden [][]byte // what nobody may read, longest first
+
 	mu   sync.Mutex
 	held []byte
 	tail *tail
@@ -55,7 +58,6 @@ const maxHeld = 16 << 10
 func (l *logger) Write(p []byte) (int, error) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	l.tail.write(p)
 	l.held = append(l.held, p...)
 	end := bytes.LastIndexByte(l.held, '\n') + 1
 	if end == 0 && len(l.held) > maxHeld {
@@ -75,7 +77,12 @@ func (l *logger) send(n int) {
 	if n == 0 {
 		return
 	}
-	l.sink(event.Log{ID: l.id, Time: l.clock(), Stream: l.stream, Data: bytes.Clone(l.held[:n])})
+	data := bytes.Clone(l.held[:n])
+	for _, h := range l.hidden {
+		data = bytes.ReplaceAll(data, h, []byte("****"))
+	}
+	l.tail.write(data)
+	l.sink(event.Log{ID: l.id, Time: l.clock(), Stream: l.stream, Data: data})
 	l.held = l.held[:copy(l.held, l.held[n:])]
 }
 
@@ -100,4 +107,18 @@ func (t *tail) String() string {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	return string(t.data)
+}
+
+// minHidden is the shortest part of a secret that is taken out of logs: what is shorter
+// is found in any text, and guessed.
+const minHidden = 4
+
+// hide keeps the lines of a secret out of the step's log.
+func (w *work) hide(secret []byte) {
+	for line := range bytes.Lines(secret) {
+		if line = bytes.TrimSpace(line); len(line) >= minHidden {
+			w.hidden = append(w.hidden, bytes.Clone(line))
+		}
+	}
+	slices.SortStableFunc(w.hidden, func(a, b []byte) int { return len(b) - len(a) })
 }

@@ -31,9 +31,6 @@ func (e *ExitError) Error() string {
 // run executes a RUN step: the root below it mounted with a writable side, the
 // program in a sandbox on it, the writable side made into a layer.
 func (w *work) run(ctx context.Context, op *graph.Run) (cache.Output, error) {
-	if len(op.Mounts) > 0 || op.Insecure {
-		return cache.Output{}, fmt.Errorf("RUN --mount and --security=insecure are %w", graph.ErrUnsupported)
-	}
 	select {
 	case w.slots <- struct{}{}:
 		defer func() { <-w.slots }()
@@ -55,10 +52,15 @@ func (w *work) run(ctx context.Context, op *graph.Run) (cache.Output, error) {
 	if config.Root, err = w.mount(ctx); err != nil {
 		return cache.Output{}, err
 	}
+	held := len(w.temp)
+	if err := w.mounts(ctx, op, &config); err != nil {
+		return cache.Output{}, err
+	}
 	status, err := w.sandbox(ctx, op, config)
 	if err != nil {
 		return cache.Output{}, err
 	}
+	w.undo(held) // caches that others wait for, among the rest
 	changes := rootfs.Changes(ctx, config.Root, lower, rootfs.ChangesOptions{
 		Skip: status.Created,
 		Note: func(text string) { w.Sink(event.Warning{Pos: w.step.Pos, Text: text}) },
@@ -68,6 +70,15 @@ func (w *work) run(ctx context.Context, op *graph.Run) (cache.Output, error) {
 
 // mount puts together the writable root of a step in a folder of its own.
 func (w *work) mount(ctx context.Context) (rootfs.Mount, error) {
+	var layers []digest.Digest
+	if p := w.parent(); p != nil {
+		layers = p.layers
+	}
+	return w.prepare(ctx, layers, false)
+}
+
+// prepare puts layers together as a root in a folder that goes when the step ends.
+func (w *work) prepare(ctx context.Context, layers []digest.Digest, readonly bool) (rootfs.Mount, error) {
 	scratch, remove, err := w.Store.TempDir("run")
 	if err != nil {
 		return rootfs.Mount{}, err
@@ -77,18 +88,14 @@ func (w *work) mount(ctx context.Context) (rootfs.Mount, error) {
 	if err != nil {
 		return rootfs.Mount{}, err
 	}
-	var layers []digest.Digest
-	if p := w.parent(); p != nil {
-		layers = p.layers
-	}
-	return rootfs.Prepare(ctx, w.Store, form, layers, scratch, false)
+	return rootfs.Prepare(ctx, w.Store, form, layers, scratch, readonly)
 }
 
 // sandbox runs the program. Its exit code other than 0 is an *ExitError.
 func (w *work) sandbox(ctx context.Context, op *graph.Run, config sandbox.Config) (sandbox.Status, error) {
 	end := &tail{}
-	stdout := &logger{sink: w.Sink, clock: w.Clock, id: stepGraph + w.step.ID, stream: 1, tail: end}
-	stderr := &logger{sink: w.Sink, clock: w.Clock, id: stepGraph + w.step.ID, stream: 2, tail: end}
+	stdout := &logger{sink: w.Sink, clock: w.Clock, id: stepGraph + w.step.ID, stream: 1, tail: end, hidden: w.hidden}
+	stderr := &logger{sink: w.Sink, clock: w.Clock, id: stepGraph + w.step.ID, stream: 2, tail: end, hidden: w.hidden}
 	config.Stdout, config.Stderr = stdout, stderr
 	config.Again = w.runs.Load() > 0
 	status, err := sandbox.Run(ctx, config)
@@ -120,14 +127,18 @@ func (w *work) config(op *graph.Run, lower *rootfs.FS) (sandbox.Config, error) {
 		return sandbox.Config{}, err
 	}
 	files, err := w.runFiles(op)
-	return sandbox.Config{
-		Spec: sandbox.DefaultSpec(sandbox.SpecOptions{
-			Args: op.Args, Env: runEnv(op, user), Cwd: op.Dir, User: specUser(user),
-			Hostname:    "buildkitsandbox", // what scripts have seen there for years
-			HostNetwork: op.Network != "none",
-		}),
-		Files: files,
-	}, err
+	if err != nil {
+		return sandbox.Config{}, err
+	}
+	spec := sandbox.DefaultSpec(sandbox.SpecOptions{
+		Args: op.Args, Env: runEnv(op, user), Cwd: op.Dir, User: specUser(user),
+		Hostname:    "buildkitsandbox", // what scripts have seen there for years
+		HostNetwork: op.Network != "none",
+	})
+	if op.Insecure {
+		err = insecure(spec)
+	}
+	return sandbox.Config{Spec: spec, Files: files}, err
 }
 
 // runEnv is the step's environment; HOME comes from the user, as docker has it.

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -13,6 +14,7 @@ import (
 	"nacre/internal/graph"
 	"nacre/internal/registry"
 	"nacre/internal/registry/store"
+	"nacre/internal/rootfs"
 
 	"github.com/opencontainers/go-digest"
 	"golang.org/x/sync/errgroup"
@@ -42,10 +44,23 @@ type solver struct {
 	source *contextSource
 	named  map[string]*contextSource // contexts of files that have a name
 
+	afterGraph int // the first step ID that nothing in the graph has
+
 	solved  memo[*graph.Step, *root]
-	running memo[cache.Key, cache.Output] // steps that are alike execute once
-	ordinal map[*graph.Step]int           // place of a step within its stage
-	runs    atomic.Int32                  // RUN steps not yet solved
+	running memo[cache.Key, cache.Output]  // steps that are alike execute once
+	ordinal map[*graph.Step]int            // place of a step within its stage
+	runs    atomic.Int32                   // RUN steps not yet solved
+	bound   memo[boundFiles, rootfs.Lower] // what RUN --mount shows of contexts, by context and source
+
+	endMu sync.Mutex
+	ends  []func() // to be called when the build ends
+}
+
+// atEnd has f called when the build ends.
+func (s *solver) atEnd(f func()) {
+	s.endMu.Lock()
+	defer s.endMu.Unlock()
+	s.ends = append(s.ends, f)
 }
 
 func newSolver(b Builder, o Options, g *graph.Graph, lease *store.Lease, source *contextSource) *solver {
@@ -60,6 +75,7 @@ func newSolver(b Builder, o Options, g *graph.Graph, lease *store.Lease, source 
 	for name, spec := range o.Contexts {
 		s.named[graph.ContextName(name)] = newNamedContext(b, name, spec, stepGraph+len(g.Steps)+len(s.named))
 	}
+	s.afterGraph = stepGraph + len(g.Steps) + len(s.named)
 	count := map[string]int{}
 	for _, st := range g.Steps {
 		count[st.Stage]++
@@ -134,8 +150,13 @@ func (s *solver) step(ctx context.Context, st *graph.Step, in []*root) (*root, e
 	if c, ok := st.Op.(*graph.Copy); ok && c.From == nil && len(local(c)) > 0 {
 		s.contextNamed(c.Context).open(ctx) // a step of its own, shown before this one; its error comes back below
 	}
-	if isRun(st) {
+	if r, ok := st.Op.(*graph.Run); ok {
 		s.runs.Add(-1)
+		for _, m := range r.Mounts {
+			if m.Type == graph.MountBind && m.From == nil {
+				s.contextNamed(m.Context).open(ctx)
+			}
+		}
 	}
 	w := &work{solver: s, step: st, in: in, done: s.begin(eventStep(st))}
 	defer w.close()
@@ -179,7 +200,7 @@ func (w *work) resolve(ctx context.Context) (out cache.Output, d event.Done, err
 }
 
 func (w *work) lookup(ctx context.Context, rec cache.Record) (cache.Output, bool, error) {
-	if w.o.NoCache {
+	if w.uncached() {
 		return cache.Output{}, false, nil
 	}
 	out, ok, err := w.Cache.Get(ctx, rec.Key)
@@ -193,9 +214,17 @@ func (w *work) lookup(ctx context.Context, rec cache.Record) (cache.Output, bool
 	return out, err == nil, err
 }
 
+// uncached tells whether the step is to run whatever is cached.
+func (w *work) uncached() bool {
+	return w.o.NoCache || slices.ContainsFunc(w.o.NoCacheFilter, func(stage string) bool { return strings.EqualFold(stage, w.step.Stage) })
+}
+
 func (w *work) why(ctx context.Context) string {
-	if w.o.NoCache {
+	switch {
+	case w.o.NoCache:
 		return "--no-cache"
+	case w.uncached():
+		return "--no-cache-filter"
 	}
 	before, ok, err := w.Cache.Nearest(ctx, w.def.Slot)
 	if err != nil || !ok {

@@ -2,10 +2,12 @@ package sandbox
 
 import (
 	"fmt"
+	"os"
 	"strings"
 	"sync"
 
 	specs "github.com/opencontainers/runtime-spec/specs-go"
+	"golang.org/x/sys/unix"
 )
 
 // capNames are the capabilities by number (include/uapi/linux/capability.h).
@@ -54,6 +56,22 @@ func newCapSets(c *specs.LinuxCapabilities) (capSets, error) {
 		}
 	}
 	return s, nil
+}
+
+// AllCapabilities are those this process has itself: all that it can give.
+func AllCapabilities() ([]string, error) {
+	header := unix.CapUserHeader{Version: unix.LINUX_CAPABILITY_VERSION_3}
+	var data [2]unix.CapUserData
+	if err := unix.Capget(&header, &data[0]); err != nil {
+		return nil, os.NewSyscallError("capget", err)
+	}
+	var names []string
+	for n, name := range strings.Fields(capNames) {
+		if data[n/32].Permitted&(1<<(n%32)) != 0 {
+			names = append(names, "CAP_"+name)
+		}
+	}
+	return names, nil
 }
 
 // DefaultCapabilities are the fourteen Docker gives.

@@ -1,0 +1,174 @@
+package build
+
+import (
+	"context"
+	"io"
+	"iter"
+	"os"
+	"path"
+	"path/filepath"
+
+	"nacre/internal/layer"
+	"nacre/internal/registry/store"
+	"nacre/internal/rootfs"
+
+	"golang.org/x/sys/unix"
+)
+
+// Flatten yields all of root as one layer would have it, hard links kept, in canonical order.
+func Flatten(root *rootfs.FS) iter.Seq2[layer.File, error] {
+	return func(yield func(layer.File, error) bool) {
+		f := flattening{root: root, first: map[uint64]string{}, yield: yield}
+		f.dir(".")
+	}
+}
+
+type flattening struct {
+	root  *rootfs.FS
+	first map[uint64]string // by inode, of files with several names
+	yield func(layer.File, error) bool
+}
+
+// dir yields what is in the directory name; false: enough.
+func (f *flattening) dir(name string) bool {
+	list, err := f.root.ReadDir(name)
+	if err != nil {
+		return f.yield(layer.File{}, err)
+	}
+	for _, d := range list {
+		info, err := d.Info()
+		if err != nil {
+			return f.yield(layer.File{}, err)
+		}
+		st := info.Sys().(*layer.Stat)
+		child := path.Join(name, d.Name())
+		if !f.yield(f.file(child, st), nil) {
+			return false
+		}
+		if info.IsDir() && !f.dir(child) {
+			return false
+		}
+	}
+	return true
+}
+
+func (f *flattening) file(name string, st *layer.Stat) layer.File {
+	out := layer.File{Entry: st.Entry}
+	out.Name, out.Hard, out.Opaque, out.Whiteout = name, false, false, false
+	regular := st.Mode&unix.S_IFMT == unix.S_IFREG
+	if st.Nlink > 1 && st.Mode&unix.S_IFMT != unix.S_IFDIR {
+		if first, ok := f.first[st.Ino]; ok {
+			out.Hard, out.Link, out.Size = true, first, 0
+			return out
+		}
+		f.first[st.Ino] = name
+	}
+	if regular && st.Size > 0 {
+		out.Open = func() (io.ReadCloser, error) { return f.root.Open(name) }
+	}
+	return out
+}
+
+// WriteTar writes all of root to w as a tar: the one that a layer of it would be.
+func WriteTar(ctx context.Context, s *store.Store, root *rootfs.FS, w io.Writer) error {
+	dir, remove, err := s.TempDir("tar")
+	if err != nil {
+		return err
+	}
+	defer remove()
+	if _, err := layer.Write(ctx, dir, Flatten(root)); err != nil {
+		return err
+	}
+	f, err := os.Open(filepath.Join(dir, "layer.tar"))
+	if err != nil {
+		return err
+	}
+	defer f.Close()
+	_, err = io.Copy(w, f)
+	return err
+}
+
+// WriteDir copies all of root into a directory, which is made where it does not exist; what is
+// there already and not in root stays. Files belong to whoever runs this, as is usual for
+// what a build hands out; devices, pipes and extended attributes are left out. Nothing is written
+// outside of dir, whatever symlinks are in it or in root.
+func WriteDir(ctx context.Context, root *rootfs.FS, dir string) error {
+	if err := os.MkdirAll(dir, 0o755); err != nil {
+		return err
+	}
+	to, err := os.OpenRoot(dir)
+	if err != nil {
+		return err
+	}
+	defer to.Close()
+	var dirs []layer.File // to be given modes and times when all is in them
+	for f, err := range Flatten(root) {
+		if err == nil {
+			err = ctx.Err()
+		}
+		if err == nil {
+			err = writeFile(to, f)
+		}
+		if err != nil {
+			return err
+		}
+		if f.Mode&unix.S_IFMT == unix.S_IFDIR {
+			dirs = append(dirs, f)
+		}
+	}
+	for i := len(dirs) - 1; i >= 0; i-- {
+		if err := finish(to, dirs[i]); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func writeFile(to *os.Root, f layer.File) error {
+	kind := f.Mode & unix.S_IFMT
+	if have, err := to.Lstat(f.Name); err == nil && (kind != unix.S_IFDIR || !have.IsDir()) {
+		if err := to.RemoveAll(f.Name); err != nil {
+			return err
+		}
+	}
+	switch {
+	case f.Hard:
+		return to.Link(f.Link, f.Name)
+	case kind == unix.S_IFDIR:
+		if err := to.Mkdir(f.Name, 0o700); err != nil && !os.IsExist(err) {
+			return err
+		}
+		return to.Chmod(f.Name, 0o700) // so that it can be written into
+	case kind == unix.S_IFLNK:
+		return to.Symlink(f.Link, f.Name)
+	case kind != unix.S_IFREG:
+		return nil
+	}
+	out, err := to.OpenFile(f.Name, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600)
+	if err != nil {
+		return err
+	}
+	if f.Open != nil {
+		in, err := f.Open()
+		if err == nil {
+			_, err = io.Copy(out, in)
+			in.Close()
+		}
+		if err != nil {
+			out.Close()
+			return err
+		}
+	}
+	if err := out.Close(); err != nil {
+		return err
+	}
+	return finish(to, f)
+}
+
+// finish sets mode and time.
+func finish(to *os.Root, f layer.File) error {
+	if err := to.Chmod(f.Name, layer.FileMode(f.Mode)&^os.ModeType); err != nil {
+		return err
+	}
+	return to.Chtimes(f.Name, f.ModTime, f.ModTime)
+}
