@@ -21,6 +21,7 @@ var arrows = map[string][]string{
 	"internal/cache":           {},
 	"internal/cache/cachetest": {"internal/cache"},
 	"internal/network":         {},
+	"internal/sshagent":        {},
 	"internal/image":           {},
 	"internal/registry":        {"internal/event", "internal/image"},
 
