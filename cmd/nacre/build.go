@@ -20,7 +20,9 @@ import (
 // buildFlags are the flags of build as given.
 type buildFlags struct {
 	tags, args, labels, hosts    []string
-	contexts                     []string
+	contexts, outputs            []string
+	noCacheFilter                []string
+	metadata                     string
 	file, target, network        string
 	progress, iidfile, platform  string
 	noCache, quiet, pull, remove bool
@@ -51,6 +53,9 @@ standard input: a tar is the context, anything else the Dockerfile, with no cont
 	fl.StringVar(&f.target, "target", "", "stage to build (default: the last)")
 	fl.StringVar(&f.network, "network", "default", "network of RUN steps: default, host or none")
 	fl.StringArrayVar(&f.hosts, "add-host", nil, "NAME:IP line for /etc/hosts of RUN steps")
+	fl.StringArrayVarP(&f.outputs, "output", "o", nil, "where the result goes: DIR, - or type=image|docker|oci|tar|local,dest=PATH,name=NAME; may be repeated")
+	fl.StringVar(&f.metadata, "metadata-file", "", "file to write digests and names to, as JSON")
+	fl.StringSliceVar(&f.noCacheFilter, "no-cache-filter", nil, "stages whose steps run, whatever is cached")
 	fl.BoolVar(&f.noCache, "no-cache", false, "run every step, whatever is cached")
 	fl.BoolVar(&f.pull, "pull", false, "look for newer base images (none are remote yet: the store's are used)")
 	fl.BoolVarP(&f.quiet, "quiet", "q", false, "print the image ID and nothing else")
@@ -76,6 +81,13 @@ func runBuild(cmd *cobra.Command, a *app, f buildFlags, context string) error {
 	if err != nil {
 		return err
 	}
+	outputs, err := f.parseOutputs(&o)
+	if err == nil {
+		err = addOutputs(a, &o, outputs)
+	}
+	if err != nil {
+		return err
+	}
 	b := build.Builder{Store: s, Cache: s.Cache(), Sink: p.sink}
 	r, err := b.Build(cmd.Context(), o)
 	if cerr := p.close(err); err == nil {
@@ -89,6 +101,11 @@ func runBuild(cmd *cobra.Command, a *app, f buildFlags, context string) error {
 			return err
 		}
 	}
+	if f.metadata != "" {
+		if err := writeMetadata(f.metadata, r, outputs); err != nil {
+			return err
+		}
+	}
 	if f.quiet {
 		fmt.Fprintln(a.stdout, r.Config)
 	}
@@ -98,7 +115,7 @@ func runBuild(cmd *cobra.Command, a *app, f buildFlags, context string) error {
 // options turns flags into what the builder takes.
 func (f buildFlags) options(stdin io.Reader, context string) (build.Options, error) {
 	o := build.Options{
-		Context: context, Dockerfile: f.file, Target: f.target, NoCache: f.noCache, Hosts: f.hosts,
+		Context: context, Dockerfile: f.file, Target: f.target, NoCache: f.noCache, NoCacheFilter: f.noCacheFilter, Hosts: f.hosts,
 		BuildArgs: map[string]*string{}, Labels: map[string]string{}, Contexts: map[string]string{},
 	}
 	var err error

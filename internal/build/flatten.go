@@ -127,7 +127,7 @@ func WriteDir(ctx context.Context, root *rootfs.FS, dir string) error {
 func writeFile(to *os.Root, f layer.File) error {
 	kind := f.Mode & unix.S_IFMT
 	if have, err := to.Lstat(f.Name); err == nil && (kind != unix.S_IFDIR || !have.IsDir()) {
-		if err := to.RemoveAll(f.Name); err != nil {
+		if err := to.Remove(f.Name); err != nil {
 			return err
 		}
 	}
