@@ -26,6 +26,7 @@ type buildFlags struct {
 	file, target, network        string
 	progress, iidfile, platform  string
 	noCache, quiet, pull, remove bool
+	squash                       bool
 }
 
 func buildCommand(a *app) *cobra.Command {
@@ -57,6 +58,7 @@ standard input: a tar is the context, anything else the Dockerfile, with no cont
 	fl.StringVar(&f.metadata, "metadata-file", "", "file to write digests and names to, as JSON")
 	fl.StringSliceVar(&f.noCacheFilter, "no-cache-filter", nil, "stages whose steps run, whatever is cached")
 	fl.BoolVar(&f.noCache, "no-cache", false, "run every step, whatever is cached")
+	fl.BoolVar(&f.squash, "squash", false, "make one layer of all that the build adds to its base image")
 	fl.BoolVar(&f.pull, "pull", false, "look for newer base images (none are remote yet: the store's are used)")
 	fl.BoolVarP(&f.quiet, "quiet", "q", false, "print the image ID and nothing else")
 	fl.StringVar(&f.progress, "progress", "auto", "how progress is shown: auto, plain, tty, rawjson or quiet")
@@ -115,7 +117,7 @@ func runBuild(cmd *cobra.Command, a *app, f buildFlags, context string) error {
 // options turns flags into what the builder takes.
 func (f buildFlags) options(stdin io.Reader, context string) (build.Options, error) {
 	o := build.Options{
-		Context: context, Dockerfile: f.file, Target: f.target, NoCache: f.noCache, NoCacheFilter: f.noCacheFilter, Hosts: f.hosts,
+		Context: context, Dockerfile: f.file, Target: f.target, NoCache: f.noCache, NoCacheFilter: f.noCacheFilter, Squash: f.squash, Hosts: f.hosts,
 		BuildArgs: map[string]*string{}, Labels: map[string]string{}, Contexts: map[string]string{},
 	}
 	var err error

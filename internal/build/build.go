@@ -51,8 +51,9 @@ type Options struct {
 	NoCacheFilter []string
 	// Secret gives the value of a secret; nil where there is none of that ID.
 	Secret func(id string) ([]byte, error)
-	// SSHAgent is the socket of an agent whose keys steps may use; empty: none.
+	// SSHAgent is the socket of an agent whose keys git may use for sources; empty: none.
 	SSHAgent string
+	Squash   bool // the image gets one layer over those of its base
 	// SSH are the sockets of agents that RUN may mount, by ID.
 	SSH map[string]string
 	// Allow are the entitlements RUN may ask for: "network.host", "security.insecure".

@@ -34,8 +34,15 @@ func (s *solver) export(ctx context.Context, t *graph.Result, last *root) (Resul
 func (s *solver) assemble(ctx context.Context, t *graph.Result, last *root) (Result, error) {
 	cfg := t.Config
 	cfg.History, cfg.Created = s.history(t)
-	layers := make([]image.Layer, len(last.layers))
-	for i, d := range last.layers {
+	diffIDs := last.layers
+	if s.o.Squash {
+		var err error
+		if diffIDs, err = s.squash(ctx, last, &cfg, len(t.BaseHistory)); err != nil {
+			return Result{}, err
+		}
+	}
+	layers := make([]image.Layer, len(diffIDs))
+	for i, d := range diffIDs {
 		info, err := s.Store.LayerInfo(ctx, d)
 		if err != nil {
 			return Result{}, err
@@ -47,7 +54,7 @@ func (s *solver) assemble(ctx context.Context, t *graph.Result, last *root) (Res
 		return Result{}, err
 	}
 	r := Result{Config: a.ConfigDesc.Digest, Manifest: a.ManifestDesc, Names: s.o.Names, Reader: assembled{a, s.Store}}
-	if r.Root, err = s.rootFS(ctx, last.layers); err != nil || s.o.NoImage {
+	if r.Root, err = s.rootFS(ctx, diffIDs); err != nil || s.o.NoImage {
 		return r, err
 	}
 	r.Image, err = s.Store.PutImage(ctx, s.lease, store.NewImage{Config: a.Config, Manifest: a.Manifest}, s.o.Names)
