@@ -92,7 +92,7 @@ that docker's users know.`,
 	root.AddCommand(
 		buildCommand(a), imagesCommand(a), imageCommand(a), historyCommand(a), inspectCommand(a),
 		tagCommand(a), rmiCommand(a), saveCommand(a), loadCommand(a), importCommand(a), runCommand(a),
-		systemCommand(a), versionCommand(a),
+		systemCommand(a), builderCommand(a), versionCommand(a),
 	)
 	root.PersistentPreRunE = func(*cobra.Command, []string) error {
 		switch a.logLevel {

@@ -135,7 +135,7 @@ func (f *pruneFlags) register(cmd *cobra.Command) {
 }
 
 func runPrune(cmd *cobra.Command, a *app, f pruneFlags, what string, cache bool) error {
-	o := store.PruneOptions{Images: store.PruneDangling, Cache: cache}
+	o := store.PruneOptions{Images: store.PruneDangling, Cache: cache, CacheDirs: cache}
 	if f.all {
 		o.Images = store.PruneAll
 	}
@@ -216,7 +216,13 @@ func printPruned(a *app, r store.PruneReport) {
 	if r.Cache > 0 {
 		fmt.Fprintf(a.stdout, "Deleted build cache: %d records\n", r.Cache)
 	}
-	if len(r.Untagged)+len(r.Images)+r.Cache > 0 {
+	if len(r.CacheDirs) > 0 {
+		fmt.Fprintln(a.stdout, "Deleted Cache Mounts:")
+	}
+	for _, c := range r.CacheDirs {
+		fmt.Fprintln(a.stdout, c.ID)
+	}
+	if len(r.Untagged)+len(r.Images)+r.Cache+len(r.CacheDirs) > 0 {
 		fmt.Fprintln(a.stdout)
 	}
 	fmt.Fprintln(a.stdout, "Total reclaimed space:", humanSize(r.Bytes))

@@ -26,6 +26,11 @@ func (w *work) mounts(ctx context.Context, op *graph.Run, config *sandbox.Config
 	if err != nil {
 		return err
 	}
+	// Programs find the first of the agents.
+	first := slices.IndexFunc(op.Mounts, func(m graph.Mount) bool { return m.Type == graph.MountSSH })
+	if p := config.Spec.Process; first >= 0 && !hasEnv(p.Env, "SSH_AUTH_SOCK") {
+		p.Env = append(p.Env, "SSH_AUTH_SOCK="+op.Mounts[first].Target)
+	}
 	list := slices.Clone(op.Mounts)
 	slices.SortStableFunc(list, func(a, b graph.Mount) int { return strings.Compare(a.Target, b.Target) })
 	for _, m := range list {

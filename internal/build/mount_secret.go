@@ -88,9 +88,6 @@ func fileMode(mode *uint32, byDefault uint32) fs.FileMode {
 // ssh gives a step the socket of an agent. It is one of the step's own, which ends with it: the
 // agent's socket stays with its owner and mode.
 func (w *work) ssh(m graph.Mount, config *sandbox.Config) error {
-	if p := config.Spec.Process; !hasEnv(p.Env, "SSH_AUTH_SOCK") {
-		p.Env = append(p.Env, "SSH_AUTH_SOCK="+m.Target)
-	}
 	agent := w.o.SSH[m.ID]
 	switch {
 	case agent == "" && m.Required:
