@@ -19,6 +19,7 @@ import (
 
 // buildFlags are the flags of build as given.
 type buildFlags struct {
+	grants
 	tags, args, labels, hosts    []string
 	contexts, outputs            []string
 	noCacheFilter                []string
@@ -64,6 +65,7 @@ standard input: a tar is the context, anything else the Dockerfile, with no cont
 	fl.StringVar(&f.progress, "progress", "auto", "how progress is shown: auto, plain, tty, rawjson or quiet")
 	fl.StringVar(&f.iidfile, "iidfile", "", "file to write the image ID to")
 	fl.StringVar(&f.platform, "platform", "", "platform to build for (default: this machine's)")
+	f.grants.register(fl)
 	fl.BoolVar(&f.remove, "rm", true, "accepted for docker's sake: nothing is left behind in any case")
 	fl.MarkHidden("rm")
 	fl.MarkHidden("pull")
@@ -75,6 +77,11 @@ func runBuild(cmd *cobra.Command, a *app, f buildFlags, context string) error {
 	if err != nil {
 		return err
 	}
+	done, err := f.grants.apply(&o)
+	if err != nil {
+		return err
+	}
+	defer done()
 	s, err := a.store(cmd.Context())
 	if err != nil {
 		return err
