@@ -8,6 +8,7 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 
 	"github.com/opencontainers/go-digest"
@@ -33,7 +34,9 @@ func Ingest(ctx context.Context, dir string, r io.Reader, o IngestOptions) (Info
 	if err != nil {
 		return Info{}, err
 	}
-	t, err := readTar(ctx, s, r, o.Limits.withDefaults(), true)
+	t := newTree()
+	defer t.done()
+	err = t.readTar(ctx, s, r, o.Limits.withDefaults(), true)
 	return finish(dir, t, s, o.DiffID, err)
 }
 
@@ -47,8 +50,10 @@ func Reindex(ctx context.Context, dir string) (info Info, err error) {
 	}
 	defer f.Close()
 	s := newHashSink()
-	limits := Limits{MaxSize: 1 << 62, MaxEntries: 1 << 30, MaxRatio: 1 << 30} // it was let in once
-	t, err := readTar(ctx, s, f, limits, false)
+	limits := Limits{MaxSize: 1 << 62, MaxEntries: 1 << 30, MaxMeta: 1 << 40, MaxRatio: 1 << 30} // it was let in once
+	t := newTree()
+	defer t.done()
+	err = t.readTar(ctx, s, f, limits, false)
 	var p *plan
 	if err == nil {
 		p, err = t.plan(&info)
@@ -70,9 +75,9 @@ func Reindex(ctx context.Context, dir string) (info Info, err error) {
 	return info, nil
 }
 
-// readTar reads a whole stream into a tree, feeding the sink on the way. The
-// sink is left open.
-func readTar(ctx context.Context, s *sink, r io.Reader, limits Limits, compressed bool) (*tree, error) {
+// readTar reads a whole stream into t, which is empty, feeding the sink on the way.
+// The sink is left open.
+func (t *tree) readTar(ctx context.Context, s *sink, r io.Reader, limits Limits, compressed bool) error {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	source := &counter{r: r}
@@ -80,13 +85,12 @@ func readTar(ctx context.Context, s *sink, r io.Reader, limits Limits, compresse
 	if compressed {
 		rc, _, err := Decompress(source)
 		if err != nil {
-			return nil, source.explain(err)
+			return source.explain(err)
 		}
 		defer rc.Close()
 		in = rc
 	}
-	t := newTree()
-	t.maxNodes, t.maxMeta = limits.MaxEntries, maxMeta
+	t.maxNodes, t.maxMeta = limits.MaxEntries, limits.MaxMeta
 	g := ingester{tree: t, limits: limits, source: source, hash: sha256.New()}
 	g.in = startFeed(ctx, s, in, source, limits)
 	g.tar.in = g.in
@@ -97,7 +101,7 @@ func readTar(ctx context.Context, s *sink, r io.Reader, limits Limits, compresse
 	if derr := g.in.drain(); err == nil {
 		err = derr
 	}
-	return t, err
+	return err
 }
 
 // ingester turns the entries of a tar into a tree.
@@ -175,7 +179,10 @@ func (g *ingester) object(name string, e *tarEntry) error {
 	if err != nil {
 		return err
 	}
-	n.off, n.isSparse, n.sparse = e.data, e.isSparse, e.sparse
+	n.off = e.data
+	if e.isSparse {
+		n.uncommon().isSparse, n.rare.sparse = true, slices.Clip(e.sparse)
+	}
 	if err := g.tree.add(name, n); err != nil {
 		return err
 	}
