@@ -38,8 +38,12 @@ func historyCommand(a *app) *cobra.Command {
 				}
 				return nil
 			}
+			created := column{"CREATED", "CreatedSince"}
+			if !f.human {
+				created = column{"CREATED AT", "CreatedAt"}
+			}
 			return render(a.stdout, f.format, []column{
-				{"IMAGE", "ID"}, {"CREATED", "CreatedSince"}, {"CREATED BY", "CreatedBy"}, {"SIZE", "Size"}, {"COMMENT", "Comment"},
+				{"IMAGE", "ID"}, created, {"CREATED BY", "CreatedBy"}, {"SIZE", "Size"}, {"COMMENT", "Comment"},
 			}, rows)
 		},
 	}
