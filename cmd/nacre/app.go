@@ -139,6 +139,14 @@ type absentError struct{ name string }
 func (e *absentError) Error() string { return "No such image: " + e.name }
 func (e *absentError) Unwrap() error { return registry.ErrAbsent }
 
+// completeImage completes the first argument, where it alone is an image.
+func (a *app) completeImage(cmd *cobra.Command, args []string, prefix string) ([]string, cobra.ShellCompDirective) {
+	if len(args) > 0 {
+		return nil, cobra.ShellCompDirectiveDefault
+	}
+	return a.completeImages(cmd, args, prefix)
+}
+
 // completeImages completes names of images.
 func (a *app) completeImages(cmd *cobra.Command, _ []string, _ string) ([]string, cobra.ShellCompDirective) {
 	s, err := a.store(cmd.Context())

@@ -26,7 +26,7 @@ func historyCommand(a *app) *cobra.Command {
 		Example: `  nacre history web:1
   nacre history --no-trunc --format '{{.Size}}	{{.CreatedBy}}' web:1`,
 		Args:              exactArgs(1, "history needs one image"),
-		ValidArgsFunction: a.completeImages,
+		ValidArgsFunction: a.completeImage,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			rows, err := historyRows(cmd.Context(), a, f, args[0])
 			if err != nil {

@@ -39,7 +39,7 @@ func imageListCommand(a *app) *cobra.Command {
   nacre images --filter dangling=true -q
   nacre images --format '{{.Repository}}:{{.Tag}} {{.Size}}' 'web*'`,
 		Args:              maxArgs(1, "images takes one pattern"),
-		ValidArgsFunction: a.completeImages,
+		ValidArgsFunction: a.completeImage,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			return runImages(cmd.Context(), a, f, args)
 		},

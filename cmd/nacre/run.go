@@ -33,7 +33,7 @@ the program could not be executed, 127 that it was not found.`,
 		Example: `  nacre run --rm -it debian:12 bash
   nacre run --rm -v "$PWD:/src" -w /src -e CI=1 golang:1 go test ./...`,
 		Args:              minArgs(1, "run needs an image"),
-		ValidArgsFunction: a.completeImages,
+		ValidArgsFunction: a.completeImage,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			f.entrypointSet = cmd.Flags().Changed("entrypoint")
 			return runContainer(cmd.Context(), a, f, args[0], args[1:])
