@@ -1,5 +1,5 @@
-// Nacre builds, keeps, moves, runs and examines container images. See docs/ for
-// each command; nacre COMMAND --help shows its flags with an example.
+// Nacre builds, keeps, moves, runs and examines container images. Nacre COMMAND --help
+// shows the flags of a command with an example.
 package main
 
 import (
@@ -34,8 +34,8 @@ func run(args []string) int {
 	if cerr := a.close(); err == nil {
 		err = cerr
 	}
-	if err == nil {
-		err = a.stdout.err
+	if a.stdout.err != nil {
+		err = fmt.Errorf("write standard output: %w", bare(a.stdout.err))
 	}
 	if err == nil {
 		return 0

@@ -106,7 +106,7 @@ func replaceFile(path string, write func(io.Writer) error) (err error) {
 		if err != nil {
 			return bare(err)
 		}
-		return errors.Join(write(f), f.Close())
+		return writeAll(f, write)
 	}
 	temp := filepath.Join(filepath.Dir(path), ".nacre-"+rand.Text())
 	f, err := os.OpenFile(temp, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o666)
@@ -121,10 +121,21 @@ func replaceFile(path string, write func(io.Writer) error) (err error) {
 	if serr == nil {
 		f.Chmod(info.Mode().Perm())
 	}
-	if err := errors.Join(write(f), f.Close()); err != nil {
+	if err := writeAll(f, write); err != nil {
 		return err
 	}
 	return bare(os.Rename(temp, path))
+}
+
+// writeAll writes and closes f. That f could not be written is the whole error then,
+// not what it made impossible.
+func writeAll(f *os.File, write func(io.Writer) error) error {
+	out := &output{file: f}
+	err := write(out)
+	if out.err != nil {
+		err = bare(out.err)
+	}
+	return errors.Join(err, f.Close())
 }
 
 // bare is an error without the path in it, which would be that of the temporary file.
