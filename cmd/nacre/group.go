@@ -56,6 +56,7 @@ func completionCommand(a *app) *cobra.Command {
 	return &cobra.Command{
 		Use:   "completion bash|fish|powershell|zsh",
 		Short: "Print completions for a shell",
+		Long:  "Print completions for a shell. Bash's need its package bash-completion.",
 		Example: `  nacre completion bash >/etc/bash_completion.d/nacre
   nacre completion zsh >"${fpath[1]}/_nacre"
   nacre completion fish >~/.config/fish/completions/nacre.fish`,

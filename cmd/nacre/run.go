@@ -65,6 +65,9 @@ func runContainer(ctx context.Context, a *app, f runFlags, name string, args []s
 	if f.network != "host" && f.network != "none" {
 		return fmt.Errorf("--network=%s: want host or none", f.network)
 	}
+	if n := len(f.hostname); n > maxHostname {
+		return fmt.Errorf("--hostname: %d characters; the kernel takes %d", n, maxHostname)
+	}
 	for _, e := range f.env {
 		if e == "" || e[0] == '=' {
 			return fmt.Errorf("--env %q: want NAME=VALUE or NAME", e)
@@ -124,6 +127,8 @@ func checkPlatform(name string, cfg image.Config, p image.Platform) error {
 	}
 	return nil
 }
+
+const maxHostname = 64 // __NEW_UTS_LEN, include/uapi/linux/utsname.h
 
 // validName tells whether docker would take s as a container's name:
 // [a-zA-Z0-9][a-zA-Z0-9_.-]+
