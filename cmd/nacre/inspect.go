@@ -199,6 +199,7 @@ func newInspected(img store.Image, id digest.Digest, d image.Descriptor, cfg ima
 	}
 	v.Metadata.LastTagTime = img.Added
 	c := cfg.Config
+	//lint:ignore SA1019 deprecated in images to come, shown of those there are
 	v.Config = inspectedConfig{
 		User: c.User, ExposedPorts: c.ExposedPorts, Env: c.Env, Cmd: c.Cmd, ArgsEscaped: c.ArgsEscaped,
 		Volumes: c.Volumes, WorkingDir: c.WorkingDir, Entrypoint: c.Entrypoint, OnBuild: c.OnBuild,

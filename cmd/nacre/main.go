@@ -10,6 +10,7 @@ import (
 	"os/signal"
 	"slices"
 	"syscall"
+	"time"
 
 	"nacre/internal/sandbox"
 
@@ -26,7 +27,9 @@ func main() {
 func run(args []string) int {
 	ctx, stop := signal.NotifyContext(context.Background(), heeded(os.Interrupt, syscall.SIGHUP, syscall.SIGTERM)...)
 	defer stop()
-	context.AfterFunc(ctx, stop) // who asks a second time does not want to wait
+	// Who asks again does not want to wait. But one interrupt may come twice, from the
+	// terminal and from the wrapper (sudo, make, timeout) that passes it on.
+	context.AfterFunc(ctx, func() { time.AfterFunc(time.Second, stop) })
 	a := &app{stdin: os.Stdin, stdout: &output{file: os.Stdout}, stderr: os.Stderr}
 	root := newRoot(a)
 	root.SetArgs(args)

@@ -181,7 +181,7 @@ func (f *pruneFlags) apply(o *store.PruneOptions) error {
 		case "label!":
 			o.Labels = append(o.Labels, labelFilter(value, true))
 		default:
-			return fmt.Errorf("--filter %s: unknown; want until, label or label!", key)
+			return fmt.Errorf("--filter %s: unknown; want until, label! or label", key)
 		}
 	}
 	return nil
