@@ -199,12 +199,12 @@ func newInspected(img store.Image, id digest.Digest, d image.Descriptor, cfg ima
 	}
 	v.Metadata.LastTagTime = img.Added
 	c := cfg.Config
-	//lint:ignore SA1019 deprecated in images to come, shown of those there are
 	v.Config = inspectedConfig{
-		User: c.User, ExposedPorts: c.ExposedPorts, Env: c.Env, Cmd: c.Cmd, ArgsEscaped: c.ArgsEscaped,
+		User: c.User, ExposedPorts: c.ExposedPorts, Env: c.Env, Cmd: c.Cmd,
 		Volumes: c.Volumes, WorkingDir: c.WorkingDir, Entrypoint: c.Entrypoint, OnBuild: c.OnBuild,
 		Labels: c.Labels, StopSignal: c.StopSignal, Shell: c.Shell,
 	}
+	v.Config.ArgsEscaped = c.ArgsEscaped //lint:ignore SA1019 deprecated for new images, shown of those there are
 	if c.Healthcheck != nil {
 		v.Config.Healthcheck = c.Healthcheck
 	}
