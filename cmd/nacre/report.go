@@ -9,6 +9,7 @@ import (
 	"unicode"
 	"unicode/utf8"
 
+	"nacre/internal/build"
 	"nacre/internal/dockerfile"
 	"nacre/internal/registry/store"
 	"nacre/internal/sandbox"
@@ -64,11 +65,14 @@ func hint(err error) string {
 	var df *dockerfile.Error
 	var h *hintError
 	var start *sandbox.StartError
+	var src *build.SourceError
 	switch {
 	case errors.As(err, &df) && df.Hint != "":
 		return df.Hint
 	case errors.As(err, &h):
 		return h.hint
+	case errors.As(err, &src):
+		return src.Hint
 	case errors.Is(err, store.ErrAmbiguous):
 		return "give more of the ID"
 	case errors.As(err, &start) && start.Code == sandbox.CodeSandbox && errors.Is(err, fs.ErrPermission) && os.Geteuid() != 0:
