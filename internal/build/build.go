@@ -5,6 +5,7 @@ package build
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -147,16 +148,19 @@ func (b Builder) plan(ctx context.Context, file *dockerfile.File, o Options) (*g
 // resolve is the graph's view of base images: those in the store.
 func (b Builder) resolve(ctx context.Context, name string, p image.Platform) (graph.Image, error) {
 	img, err := b.Store.Lookup(ctx, name)
+	if errors.Is(err, registry.ErrAbsent) {
+		return graph.Image{}, fmt.Errorf("%w in the local store; load, import or build it first", registry.ErrAbsent)
+	}
 	if err != nil {
-		return graph.Image{}, fmt.Errorf("base image %s: %w in the local store; load, import or build it first", name, err)
+		return graph.Image{}, err
 	}
 	m, d, err := b.Store.Manifest(ctx, img, &p)
 	if err != nil {
-		return graph.Image{}, fmt.Errorf("base image %s: %w", name, err)
+		return graph.Image{}, err
 	}
 	cfg, _, err := b.Store.Config(ctx, m.Config)
 	if err != nil {
-		return graph.Image{}, fmt.Errorf("base image %s: %w", name, err)
+		return graph.Image{}, err
 	}
 	return graph.Image{Name: name, Digest: d.Digest, Config: cfg}, nil
 }
