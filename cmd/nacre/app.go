@@ -15,6 +15,7 @@ import (
 	"nacre/internal/ui/text"
 
 	"github.com/spf13/cobra"
+	"golang.org/x/sys/unix"
 	"golang.org/x/term"
 )
 
@@ -47,6 +48,13 @@ func (a *app) store(ctx context.Context) (*store.Store, error) {
 
 // storeToCheck opens a store that may be damaged, or that may not be written to.
 func (a *app) storeToCheck(ctx context.Context, repair bool) (*store.Store, error) {
+	if !repair && errors.Is(unix.Access(a.rootFolder(), unix.W_OK), unix.EROFS) {
+		s, err := store.Open(ctx, a.rootFolder(), store.Options{ReadOnly: true})
+		if err == nil {
+			a.opened = s
+		}
+		return s, err
+	}
 	s, err := a.store(ctx)
 	switch {
 	case errors.Is(err, store.ErrDamaged) && repair:
