@@ -72,10 +72,13 @@ func newNacre(program, stores, base string) *nacre {
 	return &nacre{program, filepath.Join(stores, "nacre"), base}
 }
 
-func (n *nacre) name() string    { return "nacre" }
-func (n *nacre) version() string { return output(n.program, "version", "--format", "{{.Version}}") }
-func (n *nacre) start() error    { return n.reset() }
-func (n *nacre) close() error    { return os.RemoveAll(n.root) }
+func (n *nacre) name() string { return "nacre" }
+func (n *nacre) version() string {
+	return strings.TrimPrefix(output(n.program, "version", "--format", "{{.Version}}"), "dev")
+}
+
+func (n *nacre) start() error { return n.reset() }
+func (n *nacre) close() error { return os.RemoveAll(n.root) }
 
 func (n *nacre) reset() error {
 	if err := os.RemoveAll(n.root); err != nil {

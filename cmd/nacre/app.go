@@ -4,13 +4,10 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"io/fs"
 	"os"
-	"strings"
+	"syscall"
 
-	"nacre/internal/build"
-	"nacre/internal/dockerfile"
 	"nacre/internal/event"
 	"nacre/internal/registry"
 	"nacre/internal/registry/store"
@@ -18,6 +15,7 @@ import (
 	"nacre/internal/ui/text"
 
 	"github.com/spf13/cobra"
+	"golang.org/x/sys/unix"
 	"golang.org/x/term"
 )
 
@@ -25,7 +23,8 @@ import (
 // once a command has asked for it.
 type app struct {
 	stdin          *os.File
-	stdout, stderr *os.File
+	stdout         *output
+	stderr         *os.File
 	root, logLevel string
 	opened         *store.Store
 }
@@ -37,6 +36,9 @@ func (a *app) store(ctx context.Context) (*store.Store, error) {
 		return a.opened, nil
 	}
 	s, err := store.Open(ctx, a.rootFolder(), store.Options{})
+	if errors.Is(err, fs.ErrPermission) || errors.Is(err, fs.ErrNotExist) || errors.Is(err, syscall.ENOTDIR) {
+		err = &hintError{err, "--root or NACRE_ROOT put the store elsewhere"}
+	}
 	if err != nil {
 		return nil, err
 	}
@@ -46,6 +48,13 @@ func (a *app) store(ctx context.Context) (*store.Store, error) {
 
 // storeToCheck opens a store that may be damaged, or that may not be written to.
 func (a *app) storeToCheck(ctx context.Context, repair bool) (*store.Store, error) {
+	if !repair && errors.Is(unix.Access(a.rootFolder(), unix.W_OK), unix.EROFS) {
+		s, err := store.Open(ctx, a.rootFolder(), store.Options{ReadOnly: true})
+		if err == nil {
+			a.opened = s
+		}
+		return s, err
+	}
 	s, err := a.store(ctx)
 	switch {
 	case errors.Is(err, store.ErrDamaged) && repair:
@@ -75,49 +84,9 @@ func (a *app) close() error {
 	return a.opened.Close()
 }
 
-func (a *app) debugf(format string, args ...any) {
-	if a.logLevel == "debug" {
-		fmt.Fprintf(a.stderr, "debug: "+format+"\n", args...)
-	}
-}
-
 func (a *app) warnf(format string, args ...any) {
 	if a.logLevel != "error" {
 		fmt.Fprintf(a.stderr, "warning: "+format+"\n", args...)
-	}
-}
-
-// hintError carries what to do next, shown on its own line.
-type hintError struct {
-	err  error
-	hint string
-}
-
-func (e *hintError) Error() string { return e.err.Error() }
-func (e *hintError) Unwrap() error { return e.err }
-
-// report prints an error: what and where, then what to do.
-func (a *app) report(err error) {
-	var exit *exitError
-	if errors.As(err, &exit) && exit.err == nil {
-		return
-	}
-	fmt.Fprintf(a.stderr, "error: %v\n", err)
-	var df *dockerfile.Error
-	if errors.As(err, &df) {
-		if d := df.Detail(); d != "" {
-			fmt.Fprintln(a.stderr, strings.TrimRight(d, "\n"))
-		}
-		if df.Hint != "" {
-			fmt.Fprintf(a.stderr, "hint: %s\n", df.Hint)
-		}
-	}
-	var hint *hintError
-	if errors.As(err, &hint) {
-		fmt.Fprintf(a.stderr, "hint: %s\n", hint.hint)
-	}
-	if errors.Is(err, store.ErrAmbiguous) {
-		fmt.Fprintln(a.stderr, "hint: give more of the ID")
 	}
 }
 
@@ -144,6 +113,7 @@ func (a *app) newProgress(kind string, quiet bool) (progress, error) {
 	case "plain":
 		tty = false
 	case "", "auto":
+		tty = tty && os.Getenv("TERM") != "dumb" // which cannot move its cursor
 	default:
 		return progress{}, fmt.Errorf("--progress=%s: want auto, plain, tty, rawjson or quiet", kind)
 	}
@@ -162,9 +132,27 @@ func (a *app) image(ctx context.Context, name string) (store.Image, error) {
 	}
 	img, err := s.Lookup(ctx, name)
 	if errors.Is(err, registry.ErrAbsent) {
-		return img, fmt.Errorf("No such image: %s: %w", name, err)
+		return img, absent(name)
 	}
 	return img, err
+}
+
+// absent says in docker's words that there is no image called name.
+func absent(name string) error {
+	return &hintError{&absentError{name}, "nacre images lists what there is; build, load and import add to it"}
+}
+
+type absentError struct{ name string }
+
+func (e *absentError) Error() string { return "No such image: " + e.name }
+func (e *absentError) Unwrap() error { return registry.ErrAbsent }
+
+// completeImage completes the first argument, where it alone is an image.
+func (a *app) completeImage(cmd *cobra.Command, args []string, prefix string) ([]string, cobra.ShellCompDirective) {
+	if len(args) > 0 {
+		return nil, cobra.ShellCompDirectiveDefault
+	}
+	return a.completeImages(cmd, args, prefix)
 }
 
 // completeImages completes names of images.
@@ -183,19 +171,4 @@ func (a *app) completeImages(cmd *cobra.Command, _ []string, _ string) ([]string
 		}
 	}
 	return names, cobra.ShellCompDirectiveNoFileComp
-}
-
-// stepTail is the Dockerfile's own text around a failed step.
-func stepPos(err error) string {
-	var e *build.StepError
-	if errors.As(err, &e) {
-		return e.Pos
-	}
-	return ""
-}
-
-func printLines[T fmt.Stringer](w io.Writer, items []T) {
-	for _, i := range items {
-		fmt.Fprintln(w, i)
-	}
 }

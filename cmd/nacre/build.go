@@ -4,15 +4,17 @@ import (
 	"archive/tar"
 	"bufio"
 	"bytes"
+	"context"
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"os"
 	"strings"
 
 	"nacre/internal/build"
 	"nacre/internal/image"
-	"nacre/internal/registry"
+	"nacre/internal/sandbox"
 
 	"github.com/spf13/cobra"
 )
@@ -72,8 +74,8 @@ standard input: a tar is the context, anything else the Dockerfile, with no cont
 	return cmd
 }
 
-func runBuild(cmd *cobra.Command, a *app, f buildFlags, context string) error {
-	o, err := f.options(a.stdin, context)
+func runBuild(cmd *cobra.Command, a *app, f buildFlags, dir string) error {
+	o, err := f.options(cmd.Context(), a, dir)
 	if err != nil {
 		return err
 	}
@@ -97,17 +99,23 @@ func runBuild(cmd *cobra.Command, a *app, f buildFlags, context string) error {
 	if err != nil {
 		return err
 	}
+	if f.iidfile != "" {
+		// No build that fails leaves the ID of an earlier one.
+		if err := os.Remove(f.iidfile); err != nil && !errors.Is(err, fs.ErrNotExist) {
+			return fmt.Errorf("--iidfile: %w", err)
+		}
+	}
 	b := build.Builder{Store: s, Cache: s.Cache(), Sink: p.sink}
 	r, err := b.Build(cmd.Context(), o)
 	if cerr := p.close(err); err == nil {
 		err = cerr
 	}
 	if err != nil {
-		return err
+		return unreadable(err)
 	}
 	if f.iidfile != "" {
 		if err := os.WriteFile(f.iidfile, []byte(r.Config.String()), 0o644); err != nil {
-			return err
+			return fmt.Errorf("--iidfile: %w", err)
 		}
 	}
 	if f.metadata != "" {
@@ -121,10 +129,20 @@ func runBuild(cmd *cobra.Command, a *app, f buildFlags, context string) error {
 	return nil
 }
 
+// unreadable adds what can be done about a file of the context that may not be read.
+func unreadable(err error) error {
+	var step *build.StepError
+	var start *sandbox.StartError
+	if errors.As(err, &step) && errors.Is(err, fs.ErrPermission) && !errors.As(err, &start) {
+		return &hintError{err, "make it readable, or name it in .dockerignore"}
+	}
+	return err
+}
+
 // options turns flags into what the builder takes.
-func (f buildFlags) options(stdin io.Reader, context string) (build.Options, error) {
+func (f buildFlags) options(ctx context.Context, a *app, dir string) (build.Options, error) {
 	o := build.Options{
-		Context: context, Dockerfile: f.file, Target: f.target, NoCache: f.noCache, NoCacheFilter: f.noCacheFilter, Squash: f.squash, Hosts: f.hosts,
+		Context: dir, Dockerfile: f.file, Target: f.target, NoCache: f.noCache, NoCacheFilter: f.noCacheFilter, Squash: f.squash, Hosts: f.hosts,
 		BuildArgs: map[string]*string{}, Labels: map[string]string{}, Contexts: map[string]string{},
 	}
 	var err error
@@ -135,12 +153,9 @@ func (f buildFlags) options(stdin io.Reader, context string) (build.Options, err
 		return o, fmt.Errorf("--network=%s: want default, host or none", f.network)
 	}
 	for _, t := range f.tags {
-		ref, err := registry.ParseRef(t)
+		ref, err := newName(t)
 		if err != nil {
 			return o, fmt.Errorf("--tag: %w", err)
-		}
-		if ref.Digest != "" {
-			return o, fmt.Errorf("--tag: %q has a digest: a name for what is yet to be built cannot", t)
 		}
 		o.Names = append(o.Names, ref)
 	}
@@ -180,24 +195,25 @@ func (f buildFlags) options(stdin io.Reader, context string) (build.Options, err
 	if v, set := os.LookupEnv("SOURCE_DATE_EPOCH"); set && o.BuildArgs["SOURCE_DATE_EPOCH"] == nil {
 		o.BuildArgs["SOURCE_DATE_EPOCH"] = &v
 	}
-	return o, f.input(&o, stdin)
+	return o, f.input(ctx, a, &o)
 }
 
 // input sorts out what the context is, and what comes from standard input.
-func (f buildFlags) input(o *build.Options, stdin io.Reader) error {
+func (f buildFlags) input(ctx context.Context, a *app, o *build.Options) error {
 	if o.Context == "-" && f.file == "-" {
 		return errors.New("both the context and the Dockerfile are said to be on standard input")
 	}
-	if o.Context == "-" {
+	if o.Context == "-" || f.file == "-" {
+		stdin, err := a.input(ctx, "-")
+		if err != nil {
+			return fmt.Errorf("read standard input: %w", err)
+		}
 		in := bufio.NewReader(stdin)
-		if isTar(in) {
+		if o.Context == "-" && isTar(in) {
 			o.Context, o.Tar = "", in
 			return nil
 		}
-		stdin = in
-	}
-	if o.Context == "-" || f.file == "-" {
-		data, err := io.ReadAll(io.LimitReader(stdin, maxDockerfile+1))
+		data, err := io.ReadAll(io.LimitReader(in, maxDockerfile+1))
 		if err != nil {
 			return fmt.Errorf("read standard input: %w", err)
 		}
@@ -253,6 +269,15 @@ func parsePlatform(s string) (image.Platform, error) {
 func exactArgs(n int, want string) cobra.PositionalArgs {
 	return func(cmd *cobra.Command, args []string) error {
 		if len(args) != n {
+			return &hintError{errors.New(want), "see " + cmd.CommandPath() + " --help"}
+		}
+		return nil
+	}
+}
+
+func maxArgs(n int, want string) cobra.PositionalArgs {
+	return func(cmd *cobra.Command, args []string) error {
+		if len(args) > n {
 			return &hintError{errors.New(want), "see " + cmd.CommandPath() + " --help"}
 		}
 		return nil

@@ -136,7 +136,7 @@ func builderPruneCommand(a *app) *cobra.Command {
 
 func builderPrune(cmd *cobra.Command, a *app, f pruneFlags, o store.PruneOptions) error {
 	if !f.force {
-		if ok, err := a.confirm("This will remove build cache."); err != nil || !ok {
+		if ok, err := a.confirm(cmd.Context(), "This will remove build cache."); err != nil || !ok {
 			return err
 		}
 	}
@@ -159,34 +159,25 @@ func cacheExportCommand(a *app) *cobra.Command {
 		Short: "Write cache mounts, by their IDs or all, to an archive (tar, zstd)",
 		Example: "  nacre builder cache export -o caches.tar.zst\n" +
 			"  nacre builder cache export go-build /root/.cache | ssh other nacre builder cache import",
-		RunE: func(cmd *cobra.Command, ids []string) (err error) {
-			if file == "" && term.IsTerminal(int(a.stdout.Fd())) {
+		RunE: func(cmd *cobra.Command, ids []string) error {
+			if file == "" && term.IsTerminal(int(a.stdout.file.Fd())) {
 				return &hintError{errors.New("an archive is not for a terminal"), "name a file with -o, or redirect"}
 			}
 			s, err := a.store(cmd.Context())
 			if err != nil {
 				return err
 			}
-			out := a.stdout
-			if file != "" {
-				part := file + ".part"
-				if out, err = os.Create(part); err != nil {
-					return err
+			export := func(w io.Writer) error {
+				list, err := s.ExportCacheDirs(cmd.Context(), w, ids)
+				for _, c := range list {
+					fmt.Fprintf(a.stderr, "exported %s %s\n", c.ID, humanSize(c.Size))
 				}
-				defer func() {
-					err = errors.Join(err, out.Close())
-					if err == nil {
-						err = os.Rename(part, file)
-					} else {
-						os.Remove(part)
-					}
-				}()
+				return err
 			}
-			list, err := s.ExportCacheDirs(cmd.Context(), out, ids)
-			for _, c := range list {
-				fmt.Fprintf(a.stderr, "exported %s %s\n", c.ID, humanSize(c.Size))
+			if file == "" {
+				return export(a.stdout)
 			}
-			return err
+			return replaceFile(file, export)
 		},
 	}
 	cmd.Flags().StringVarP(&file, "output", "o", "", "file to write (default: standard output)")

@@ -5,13 +5,9 @@ import (
 	"crypto/rand"
 	"encoding/hex"
 	"errors"
-	"fmt"
 	"os"
-	"os/signal"
-	"path/filepath"
 	"slices"
 	"strings"
-	"syscall"
 
 	"nacre/internal/build"
 	"nacre/internal/image"
@@ -22,8 +18,6 @@ import (
 
 	"github.com/opencontainers/go-digest"
 	specs "github.com/opencontainers/runtime-spec/specs-go"
-	"golang.org/x/sys/unix"
-	"golang.org/x/term"
 )
 
 // container is what `run` runs: a spec on a writable root, gone when it ends.
@@ -72,7 +66,7 @@ func newContainer(ctx context.Context, s *store.Store, img store.Image, cfg imag
 	}
 	c.spec = sandbox.DefaultSpec(sandbox.SpecOptions{
 		Args: argv, Env: f.environ(cfg, user, host), Cwd: f.cwd(cfg), Hostname: host, Terminal: f.tty,
-		User:        specs.User{UID: uint32(user.UID), GID: uint32(user.GID), AdditionalGids: gids(user.Groups)},
+		User:        specs.User{UID: uint32(user.UID), GID: uint32(user.GID), AdditionalGids: gids(user)},
 		HostNetwork: f.network == "host",
 	})
 	c.files = []sandbox.File{
@@ -80,13 +74,14 @@ func newContainer(ctx context.Context, s *store.Store, img store.Image, cfg imag
 		{Path: "/etc/hostname", Data: []byte(host + "\n"), Writable: true},
 		{Path: "/etc/resolv.conf", Data: network.ResolvConf(), Writable: true},
 	}
-	for _, v := range f.volumes {
-		m, err := bindMount(v)
-		if err != nil {
-			return nil, err
-		}
-		c.spec.Mounts = append(c.spec.Mounts, m)
+	mounts, err := bindMounts(f.volumes, lower)
+	if err != nil {
+		return nil, err
 	}
+	c.spec.Mounts = append(c.spec.Mounts, mounts...)
+	c.files = slices.DeleteFunc(c.files, func(f sandbox.File) bool {
+		return slices.ContainsFunc(mounts, func(m specs.Mount) bool { return m.Destination == f.Path })
+	})
 	return c, nil
 }
 
@@ -113,65 +108,6 @@ func (c *container) mount(ctx context.Context, s *store.Store, img store.Image, 
 		return nil, err
 	}
 	return build.Root(ctx, s, diffIDs)
-}
-
-// run executes the container, with this process' streams and signals.
-func (c *container) run(ctx context.Context, a *app, f runFlags) (sandbox.Status, error) {
-	config := sandbox.Config{Spec: c.spec, Root: c.root, Files: c.files, Stdout: a.stdout, Stderr: a.stderr}
-	if f.interactive {
-		config.Stdin = a.stdin
-	}
-	signals := make(chan os.Signal, 16)
-	config.Signals = signals
-	if f.tty {
-		restore, err := c.terminal(a, &config)
-		if err != nil {
-			return sandbox.Status{}, err
-		}
-		defer restore()
-	}
-	signal.Notify(signals, syscall.SIGINT, syscall.SIGTERM, syscall.SIGHUP, syscall.SIGQUIT, syscall.SIGUSR1, syscall.SIGUSR2, syscall.SIGCONT)
-	defer signal.Stop(signals)
-	// Interrupts are the program's to answer: the context of the command, which they end, is not passed on.
-	status, err := sandbox.Run(context.WithoutCancel(ctx), config)
-	for _, text := range status.Warnings {
-		a.warnf("%s", text)
-	}
-	return status, err
-}
-
-// terminal connects this process' terminal, where there is one, to the container's.
-func (c *container) terminal(a *app, config *sandbox.Config) (restore func(), err error) {
-	fd := int(a.stdin.Fd())
-	if !term.IsTerminal(fd) {
-		return func() {}, nil
-	}
-	state, err := term.MakeRaw(fd)
-	if err != nil {
-		return nil, err
-	}
-	sizes, resized := make(chan sandbox.Size, 1), make(chan os.Signal, 1)
-	send := func() {
-		if w, h, err := term.GetSize(fd); err == nil {
-			select {
-			case sizes <- sandbox.Size{Width: w, Height: h}:
-			default:
-			}
-		}
-	}
-	send()
-	signal.Notify(resized, syscall.SIGWINCH)
-	go func() {
-		for range resized {
-			send()
-		}
-	}()
-	config.Resize = sizes
-	return func() {
-		signal.Stop(resized)
-		close(resized)
-		term.Restore(fd, state)
-	}, nil
 }
 
 // title is what others are told holds the image.
@@ -256,44 +192,14 @@ func lastWins(env []string) []string {
 	return out
 }
 
-func gids(groups []int) []uint32 {
-	var out []uint32
-	for _, g := range groups {
-		out = append(out, uint32(g))
+// gids are the supplementary groups, the primary one among them as in docker: without it
+// a setgid program could give up a group that files deny something to (CVE-2022-36109).
+func gids(u rootfs.User) []uint32 {
+	out := []uint32{uint32(u.GID)}
+	for _, g := range u.Groups {
+		if g != u.GID {
+			out = append(out, uint32(g))
+		}
 	}
 	return out
-}
-
-// bindMount reads a -v value: HOST:CONTAINER with options ro, rw and propagation.
-// A host directory that is missing is made, as docker does.
-func bindMount(v string) (specs.Mount, error) {
-	parts := strings.Split(v, ":")
-	if len(parts) < 2 || len(parts) > 3 || !strings.HasPrefix(parts[1], "/") {
-		return specs.Mount{}, fmt.Errorf("--volume %q: want HOST:CONTAINER[:ro], with CONTAINER absolute", v)
-	}
-	if !strings.ContainsAny(parts[0], "/.~") {
-		return specs.Mount{}, fmt.Errorf("--volume %q: named volumes do not exist yet: give a path, such as ./%s", v, parts[0])
-	}
-	host, err := filepath.Abs(parts[0])
-	if err != nil {
-		return specs.Mount{}, err
-	}
-	if _, err := os.Stat(host); errors.Is(err, unix.ENOENT) {
-		if err := os.MkdirAll(host, 0o755); err != nil {
-			return specs.Mount{}, err
-		}
-	}
-	m := specs.Mount{Destination: parts[1], Source: host, Type: "bind", Options: []string{"rbind", "rprivate"}}
-	if len(parts) == 3 {
-		for _, o := range strings.Split(parts[2], ",") {
-			switch o {
-			case "ro", "rw":
-				m.Options = append(m.Options, o)
-			case "z", "Z", "cached", "delegated", "consistent": // nothing to do on this kernel, as in docker
-			default:
-				return specs.Mount{}, fmt.Errorf("--volume %q: unknown option %q", v, o)
-			}
-		}
-	}
-	return m, nil
 }

@@ -26,7 +26,7 @@ func historyCommand(a *app) *cobra.Command {
 		Example: `  nacre history web:1
   nacre history --no-trunc --format '{{.Size}}	{{.CreatedBy}}' web:1`,
 		Args:              exactArgs(1, "history needs one image"),
-		ValidArgsFunction: a.completeImages,
+		ValidArgsFunction: a.completeImage,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			rows, err := historyRows(cmd.Context(), a, f, args[0])
 			if err != nil {
@@ -38,8 +38,12 @@ func historyCommand(a *app) *cobra.Command {
 				}
 				return nil
 			}
+			created := column{"CREATED", "CreatedSince"}
+			if !f.human {
+				created = column{"CREATED AT", "CreatedAt"}
+			}
 			return render(a.stdout, f.format, []column{
-				{"IMAGE", "ID"}, {"CREATED", "CreatedSince"}, {"CREATED BY", "CreatedBy"}, {"SIZE", "Size"}, {"COMMENT", "Comment"},
+				{"IMAGE", "ID"}, created, {"CREATED BY", "CreatedBy"}, {"SIZE", "Size"}, {"COMMENT", "Comment"},
 			}, rows)
 		},
 	}

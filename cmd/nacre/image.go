@@ -15,7 +15,8 @@ func imageCommand(a *app) *cobra.Command {
 		Use:     "image",
 		Short:   "List, show, name and remove images",
 		Example: "  nacre image ls\n  nacre image inspect web:1",
-		Args:    cobra.NoArgs,
+		Args:    cobra.ArbitraryArgs,
+		RunE:    group,
 	}
 	rm := rmiCommand(a)
 	rm.Use, rm.Aliases = "rm [OPTIONS] IMAGE [IMAGE...]", []string{"remove"}

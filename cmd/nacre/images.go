@@ -12,6 +12,7 @@ import (
 	"nacre/internal/registry/store"
 
 	"github.com/distribution/reference"
+	"github.com/docker/go-units"
 	"github.com/spf13/cobra"
 )
 
@@ -37,8 +38,8 @@ func imageListCommand(a *app) *cobra.Command {
 		Example: `  nacre images
   nacre images --filter dangling=true -q
   nacre images --format '{{.Repository}}:{{.Tag}} {{.Size}}' 'web*'`,
-		Args:              cobra.MaximumNArgs(1),
-		ValidArgsFunction: a.completeImages,
+		Args:              maxArgs(1, "images takes one pattern"),
+		ValidArgsFunction: a.completeImage,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			return runImages(cmd.Context(), a, f, args)
 		},
@@ -113,7 +114,7 @@ func imageRows(images []store.Image, noTrunc bool, now time.Time) []imageRow {
 		row := imageRow{
 			ID: shortID(img.ID), Repository: "<none>", Tag: "<none>", Digest: "<none>",
 			CreatedSince: since(img.Created, now), CreatedAt: img.Created.Local().Format("2006-01-02 15:04:05 -0700 MST"),
-			Size: humanSize(img.Size), VirtualSize: humanSize(img.Size),
+			Size: humanSize(img.Size), VirtualSize: units.HumanSize(float64(img.Size)), // as docker, with a digit more
 			Containers: "N/A", SharedSize: "N/A", UniqueSize: "N/A",
 		}
 		if noTrunc {

@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"os"
 	"strings"
 	"time"
 
@@ -30,7 +29,7 @@ func importCommand(a *app) *cobra.Command {
 		Short: "Make an image of one layer from a tar of a root file system",
 		Example: `  nacre import rootfs.tar debian:12
   debootstrap --variant=minbase bookworm root && tar -C root -c . | nacre import -c 'CMD ["bash"]' - debian:12`,
-		Args: cobra.MatchAll(minArgs(1, "import needs a tar file, or -"), cobra.MaximumNArgs(2)),
+		Args: cobra.MatchAll(minArgs(1, "import needs a tar file, or -"), maxArgs(2, "import takes a tar file and a name")),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			return runImport(cmd.Context(), a, f, args)
 		},
@@ -44,7 +43,7 @@ func importCommand(a *app) *cobra.Command {
 func runImport(ctx context.Context, a *app, f importFlags, args []string) error {
 	var names []registry.Ref
 	if len(args) == 2 {
-		ref, err := registry.ParseRef(args[1])
+		ref, err := newName(args[1])
 		if err != nil {
 			return err
 		}
@@ -57,7 +56,11 @@ func runImport(ctx context.Context, a *app, f importFlags, args []string) error 
 			return err
 		}
 	}
-	in, name, err := a.importSource(args[0])
+	cfg, err := build.Imported(ctx, platform, f.changes, f.comment(args[0]), time.Now().UTC())
+	if err != nil {
+		return err
+	}
+	in, err := a.importSource(ctx, args[0])
 	if err != nil {
 		return err
 	}
@@ -75,11 +78,7 @@ func runImport(ctx context.Context, a *app, f importFlags, args []string) error 
 		return layer.Ingest(ctx, dir, in, layer.IngestOptions{})
 	})
 	if err != nil {
-		return fmt.Errorf("%s: %w", name, err)
-	}
-	cfg, err := build.Imported(ctx, platform, f.changes, f.comment(name), time.Now().UTC())
-	if err != nil {
-		return err
+		return fmt.Errorf("import %s: %w", args[0], err)
 	}
 	as, err := image.Assemble(cfg, []image.Layer{{DiffID: info.DiffID, Size: info.Size}})
 	if err != nil {
@@ -101,13 +100,9 @@ func (f importFlags) comment(name string) string {
 }
 
 // importSource opens what is imported.
-func (a *app) importSource(arg string) (io.ReadCloser, string, error) {
-	if arg == "-" {
-		return io.NopCloser(a.stdin), "-", nil
-	}
+func (a *app) importSource(ctx context.Context, arg string) (io.ReadCloser, error) {
 	if strings.HasPrefix(arg, "http://") || strings.HasPrefix(arg, "https://") {
-		return nil, "", &hintError{errors.New("import reads files and standard input, no URLs"), "curl -L " + arg + " | nacre import -"}
+		return nil, &hintError{errors.New("import reads files and standard input, no URLs"), "curl -L " + arg + " | nacre import -"}
 	}
-	f, err := os.Open(arg)
-	return f, arg, err
+	return a.input(ctx, arg)
 }

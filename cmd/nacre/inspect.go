@@ -47,11 +47,11 @@ func inspectCommand(a *app) *cobra.Command {
 // runInspect shows what it can and fails at the end for what it could not find, as docker does.
 func runInspect(ctx context.Context, a *app, format string, p *image.Platform, names []string) error {
 	var found []inspected
-	var failed error
+	var failed several
 	for _, name := range names {
 		v, err := inspectImage(ctx, a, name, p)
 		if err != nil {
-			failed = err
+			failed = append(failed, err)
 			continue
 		}
 		found = append(found, v)
@@ -59,7 +59,7 @@ func runInspect(ctx context.Context, a *app, format string, p *image.Platform, n
 	if err := printInspected(a, format, found); err != nil {
 		return err
 	}
-	return failed
+	return failed.orNil()
 }
 
 func printInspected(a *app, format string, found []inspected) error {
@@ -200,10 +200,11 @@ func newInspected(img store.Image, id digest.Digest, d image.Descriptor, cfg ima
 	v.Metadata.LastTagTime = img.Added
 	c := cfg.Config
 	v.Config = inspectedConfig{
-		User: c.User, ExposedPorts: c.ExposedPorts, Env: c.Env, Cmd: c.Cmd, ArgsEscaped: c.ArgsEscaped,
+		User: c.User, ExposedPorts: c.ExposedPorts, Env: c.Env, Cmd: c.Cmd,
 		Volumes: c.Volumes, WorkingDir: c.WorkingDir, Entrypoint: c.Entrypoint, OnBuild: c.OnBuild,
 		Labels: c.Labels, StopSignal: c.StopSignal, Shell: c.Shell,
 	}
+	v.Config.ArgsEscaped = c.ArgsEscaped //lint:ignore SA1019 deprecated for new images, shown of those there are
 	if c.Healthcheck != nil {
 		v.Config.Healthcheck = c.Healthcheck
 	}

@@ -4,8 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
-	"os"
 
 	"nacre/internal/registry"
 	"nacre/internal/registry/archive"
@@ -23,7 +21,7 @@ func loadCommand(a *app) *cobra.Command {
 		Long: `Read images from a tar archive that save wrote, docker's, podman's or ours, or from an
 OCI layout; it may be compressed with gzip, bzip2, xz or zstd.`,
 		Example: "  nacre load -i web.tar\n  podman save web:1 | nacre load",
-		Args:    cobra.NoArgs,
+		Args:    noArgs,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			return runLoad(cmd.Context(), a, input, quiet)
 		},
@@ -33,18 +31,19 @@ OCI layout; it may be compressed with gzip, bzip2, xz or zstd.`,
 	return cmd
 }
 
-func runLoad(ctx context.Context, a *app, input string, quiet bool) error {
-	in := a.stdin
-	if input != "" && input != "-" {
-		f, err := os.Open(input)
-		if err != nil {
-			return err
+func runLoad(ctx context.Context, a *app, input string, quiet bool) (err error) {
+	from := input
+	if input == "" || input == "-" {
+		input, from = "-", "standard input"
+		if term.IsTerminal(int(a.stdin.Fd())) {
+			return &hintError{errors.New("standard input is a terminal"), "name a file with -i, or redirect"}
 		}
-		defer f.Close()
-		in = f
-	} else if term.IsTerminal(int(in.Fd())) {
-		return &hintError{errors.New("standard input is a terminal"), "name a file with -i, or redirect"}
 	}
+	in, err := a.input(ctx, input)
+	if err != nil {
+		return err
+	}
+	defer in.Close()
 	s, err := a.store(ctx)
 	if err != nil {
 		return err
@@ -54,6 +53,11 @@ func runLoad(ctx context.Context, a *app, input string, quiet bool) error {
 		return err
 	}
 	defer remove()
+	defer func() {
+		if err != nil {
+			err = fmt.Errorf("load %s: %w", from, err)
+		}
+	}()
 	src, err := archive.Open(ctx, in, scratch)
 	if err != nil {
 		return err
@@ -102,11 +106,4 @@ func loadImage(ctx context.Context, a *app, src registry.Reader, named registry.
 	}
 	fmt.Fprintln(a.stdout, "Loaded image ID:", img.ID)
 	return nil
-}
-
-func closeAll(cs ...io.Closer) (err error) {
-	for _, c := range cs {
-		err = errors.Join(err, c.Close())
-	}
-	return err
 }

@@ -1,5 +1,5 @@
-// Nacre builds, keeps, moves, runs and examines container images. See docs/ for
-// each command; nacre COMMAND --help shows its flags with an example.
+// Nacre builds, keeps, moves, runs and examines container images. Nacre COMMAND --help
+// shows the flags of a command with an example.
 package main
 
 import (
@@ -8,7 +8,9 @@ import (
 	"fmt"
 	"os"
 	"os/signal"
+	"slices"
 	"syscall"
+	"time"
 
 	"nacre/internal/sandbox"
 
@@ -20,17 +22,23 @@ func main() {
 	os.Exit(run(os.Args[1:]))
 }
 
-// run is main with its exit code: 0 done, 1 failed, 125 where `run` itself (not
-// the program in the container) failed, else that program's own.
+// run is main with its exit code: 0 done, 1 failed, 125 where flags are wrong or `run` itself
+// (not the program in the container) failed, else that program's own.
 func run(args []string) int {
-	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM, syscall.SIGHUP)
+	ctx, stop := signal.NotifyContext(context.Background(), heeded(os.Interrupt, syscall.SIGHUP, syscall.SIGTERM)...)
 	defer stop()
-	a := &app{stdin: os.Stdin, stdout: os.Stdout, stderr: os.Stderr}
+	// Who asks again does not want to wait. But one interrupt may come twice, from the
+	// terminal and from the wrapper (sudo, make, timeout) that passes it on.
+	context.AfterFunc(ctx, func() { time.AfterFunc(time.Second, stop) })
+	a := &app{stdin: os.Stdin, stdout: &output{file: os.Stdout}, stderr: os.Stderr}
 	root := newRoot(a)
 	root.SetArgs(args)
 	cmd, err := root.ExecuteContextC(ctx)
 	if cerr := a.close(); err == nil {
 		err = cerr
+	}
+	if a.stdout.err != nil {
+		err = fmt.Errorf("write standard output: %w", bare(a.stdout.err))
 	}
 	if err == nil {
 		return 0
@@ -42,6 +50,13 @@ func run(args []string) int {
 	}
 	a.report(err)
 	return code
+}
+
+// heeded are those of signals that who started us has not told us to ignore: nohup
+// does that for hangups, and a shell for the interrupts of what it put in the background. The
+// end of a process that asks politely is always heeded.
+func heeded(signals ...os.Signal) []os.Signal {
+	return slices.DeleteFunc(signals, func(s os.Signal) bool { return s != syscall.SIGTERM && signal.Ignored(s) })
 }
 
 func exitCode(cmd *cobra.Command, err error) int {
@@ -80,20 +95,24 @@ that docker's users know.`,
 		Example: `  nacre build -t web:1 .
   nacre images
   nacre run --rm web:1`,
+		Version:       version,
 		SilenceErrors: true,
 		SilenceUsage:  true,
+		Args:          cobra.ArbitraryArgs,
+		RunE:          group,
 	}
+	root.SetVersionTemplate("nacre version {{.Version}}\n")
 	f := root.PersistentFlags()
 	f.StringVar(&a.root, "root", "", "folder of the store (default: NACRE_ROOT, else /var/lib/nacre as root and ~/.local/share/nacre otherwise)")
-	f.StringVar(&a.logLevel, "log-level", "info", "what to say besides results: error, warn, info or debug")
+	f.StringVarP(&a.logLevel, "log-level", "l", "info", "what to say besides results: error, warn, info or debug")
 	root.SetOut(a.stdout)
 	root.SetErr(a.stderr)
-	root.CompletionOptions.HiddenDefaultCmd = false
 	root.AddCommand(
 		buildCommand(a), imagesCommand(a), imageCommand(a), historyCommand(a), inspectCommand(a),
 		tagCommand(a), rmiCommand(a), saveCommand(a), loadCommand(a), importCommand(a), runCommand(a),
-		systemCommand(a), builderCommand(a), versionCommand(a),
+		systemCommand(a), builderCommand(a), versionCommand(a), completionCommand(a),
 	)
+	root.SetHelpCommand(helpCommand())
 	root.PersistentPreRunE = func(*cobra.Command, []string) error {
 		switch a.logLevel {
 		case "error", "warn", "info", "debug":
@@ -102,7 +121,7 @@ that docker's users know.`,
 		return fmt.Errorf("--log-level=%s: want error, warn, info or debug", a.logLevel)
 	}
 	root.SetFlagErrorFunc(func(cmd *cobra.Command, err error) error {
-		return &hintError{err, "see " + cmd.CommandPath() + " --help"}
+		return &exitError{125, &hintError{err, "see " + cmd.CommandPath() + " --help"}} // docker's code
 	})
 	return root
 }

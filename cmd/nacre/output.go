@@ -19,8 +19,8 @@ import (
 	"golang.org/x/term"
 )
 
-// output is one --output as given.
-type output struct {
+// target is one --output as given.
+type target struct {
 	kind  string // image, docker, oci, tar or local
 	dest  string // "-" is standard output; empty: the store
 	names []registry.Ref
@@ -28,22 +28,22 @@ type output struct {
 }
 
 // parseOutput reads `type=oci,dest=x.tar`, or the short forms DIR and "-".
-func parseOutput(s string) (output, error) {
+func parseOutput(s string) (target, error) {
 	fields, err := csv.NewReader(strings.NewReader(s)).Read()
 	if err != nil {
-		return output{}, fmt.Errorf("--output %q: %w", s, err)
+		return target{}, fmt.Errorf("--output %q: %w", s, err)
 	}
 	if len(fields) == 1 && !strings.Contains(s, "=") {
 		if s == "-" {
-			return output{kind: "tar", dest: "-"}, nil
+			return target{kind: "tar", dest: "-"}, nil
 		}
-		return output{kind: "local", dest: s}, nil
+		return target{kind: "local", dest: s}, nil
 	}
-	var o output
+	var o target
 	for _, f := range fields {
 		key, value, ok := strings.Cut(f, "=")
 		if !ok {
-			return output{}, fmt.Errorf("--output %q: want KEY=VALUE, not %q", s, f)
+			return target{}, fmt.Errorf("--output %q: want KEY=VALUE, not %q", s, f)
 		}
 		switch strings.ToLower(key) {
 		case "type":
@@ -54,23 +54,23 @@ func parseOutput(s string) (output, error) {
 			for name := range strings.SplitSeq(value, ",") {
 				ref, err := registry.ParseRef(name)
 				if err != nil {
-					return output{}, fmt.Errorf("--output %q: %w", s, err)
+					return target{}, fmt.Errorf("--output %q: %w", s, err)
 				}
 				o.names = append(o.names, ref)
 			}
 		case "tar":
 			if value != "true" && value != "false" {
-				return output{}, fmt.Errorf("--output %q: tar=%s: want true or false", s, value)
+				return target{}, fmt.Errorf("--output %q: tar=%s: want true or false", s, value)
 			}
 			o.dir = value == "false"
 		default:
-			return output{}, fmt.Errorf("--output %q: %s is not supported; what is: type, dest, name, tar", s, key)
+			return target{}, fmt.Errorf("--output %q: %s is not supported; what is: type, dest, name, tar", s, key)
 		}
 	}
 	return o, o.check(s)
 }
 
-func (o output) check(s string) error {
+func (o target) check(s string) error {
 	wants := ""
 	switch o.kind {
 	case "image":
@@ -99,11 +99,11 @@ func (o output) check(s string) error {
 }
 
 // stored tells whether the image goes into the store.
-func (o output) stored() bool { return o.kind == "image" || o.kind == "docker" && o.dest == "" }
+func (o target) stored() bool { return o.kind == "image" || o.kind == "docker" && o.dest == "" }
 
 // outputs gives the builder what --output asks for.
-func (f buildFlags) parseOutputs(o *build.Options) ([]output, error) {
-	var list []output
+func (f buildFlags) parseOutputs(o *build.Options) ([]target, error) {
+	var list []target
 	stdout := 0
 	o.NoImage = len(f.outputs) > 0
 	for _, s := range f.outputs {
@@ -127,12 +127,12 @@ func (f buildFlags) parseOutputs(o *build.Options) ([]output, error) {
 }
 
 // addOutputs is what the builder does for those that are not the store.
-func addOutputs(a *app, o *build.Options, list []output) error {
+func addOutputs(a *app, o *build.Options, list []target) error {
 	for _, out := range list {
 		if out.stored() {
 			continue
 		}
-		if out.dest == "-" && term.IsTerminal(int(a.stdout.Fd())) {
+		if out.dest == "-" && term.IsTerminal(int(a.stdout.file.Fd())) {
 			return &hintError{errors.New("an archive is not for a terminal"), "name a file with dest=, or redirect"}
 		}
 		names := append(o.Names[:len(o.Names):len(o.Names)], out.names...)
@@ -144,7 +144,7 @@ func addOutputs(a *app, o *build.Options, list []output) error {
 	return nil
 }
 
-func (o output) write(ctx context.Context, a *app, names []registry.Ref, r build.Result) error {
+func (o target) write(ctx context.Context, a *app, names []registry.Ref, r build.Result) error {
 	if o.kind == "local" {
 		return build.WriteDir(ctx, r.Root, o.dest)
 	}
@@ -190,7 +190,7 @@ func copyBuilt(ctx context.Context, dst registry.Writer, names []registry.Ref, r
 }
 
 // writeMetadata writes --metadata-file, with the keys that BuildKit's clients look for.
-func writeMetadata(path string, r build.Result, list []output) error {
+func writeMetadata(path string, r build.Result, list []target) error {
 	id := strings.ToLower(rand.Text())
 	m := map[string]any{"buildx.build.ref": "default/default/" + id}
 	image := len(list) == 0

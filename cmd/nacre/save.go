@@ -2,9 +2,11 @@ package main
 
 import (
 	"context"
+	"crypto/rand"
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"strings"
@@ -44,7 +46,7 @@ func runSave(ctx context.Context, a *app, output, format string, names []string)
 	default:
 		return fmt.Errorf("--format=%s: want docker or oci", format)
 	}
-	if output == "" && term.IsTerminal(int(a.stdout.Fd())) {
+	if output == "" && term.IsTerminal(int(a.stdout.file.Fd())) {
 		return &hintError{errors.New("an archive is not for a terminal"), "name a file with -o, or redirect"}
 	}
 	images := make([]saving, len(names))
@@ -88,26 +90,63 @@ func writeArchive(ctx context.Context, a *app, w io.Writer, kind archive.Kind, i
 }
 
 // replaceFile writes a file whole or not at all: what was at path before stays
-// until the new one is complete.
+// until the new one is complete. Permissions are those of the old one, or what the umask leaves.
 func replaceFile(path string, write func(io.Writer) error) (err error) {
-	if info, serr := os.Stat(path); serr == nil && !info.Mode().IsRegular() {
+	defer func() {
+		if err != nil {
+			err = fmt.Errorf("write %s: %w", path, err)
+		}
+	}()
+	if real, err := filepath.EvalSymlinks(path); err == nil {
+		path = real
+	}
+	info, serr := os.Stat(path)
+	if serr == nil && !info.Mode().IsRegular() {
 		f, err := os.OpenFile(path, os.O_WRONLY, 0) // a device or a pipe, such as /dev/null
 		if err != nil {
-			return err
+			return bare(err)
 		}
-		return errors.Join(write(f), f.Close())
+		return writeAll(f, write)
 	}
-	f, err := os.CreateTemp(filepath.Dir(path), "."+filepath.Base(path)+".*")
+	temp := filepath.Join(filepath.Dir(path), ".nacre-"+rand.Text())
+	f, err := os.OpenFile(temp, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o666)
 	if err != nil {
-		return err
+		return bare(err)
 	}
 	defer func() {
 		if err != nil {
-			os.Remove(f.Name())
+			os.Remove(temp)
 		}
 	}()
-	if err := errors.Join(write(f), f.Chmod(0o644), f.Close()); err != nil {
-		return fmt.Errorf("write %s: %w", path, err)
+	if serr == nil {
+		f.Chmod(info.Mode().Perm())
 	}
-	return os.Rename(f.Name(), path)
+	if err := writeAll(f, write); err != nil {
+		return err
+	}
+	return bare(os.Rename(temp, path))
+}
+
+// writeAll writes and closes f. That f could not be written is the whole error then,
+// not what it made impossible.
+func writeAll(f *os.File, write func(io.Writer) error) error {
+	out := &output{file: f}
+	err := write(out)
+	if out.err != nil {
+		err = bare(out.err)
+	}
+	return errors.Join(err, f.Close())
+}
+
+// bare is an error without the path in it, which would be that of the temporary file.
+func bare(err error) error {
+	var p *fs.PathError
+	var l *os.LinkError
+	switch {
+	case errors.As(err, &p):
+		return p.Err
+	case errors.As(err, &l):
+		return l.Err
+	}
+	return err
 }

@@ -2,8 +2,11 @@ package main
 
 import (
 	"bufio"
+	"context"
 	"errors"
 	"fmt"
+	"io"
+	"os"
 	"strings"
 	"time"
 
@@ -18,7 +21,8 @@ func systemCommand(a *app) *cobra.Command {
 		Use:     "system",
 		Short:   "Look after the store: disk usage, integrity, cleaning up",
 		Example: "  nacre system df\n  nacre system check --repair",
-		Args:    cobra.NoArgs,
+		Args:    cobra.ArbitraryArgs,
+		RunE:    group,
 	}
 	cmd.AddCommand(dfCommand(a), checkCommand(a), pruneCommand(a))
 	return cmd
@@ -31,7 +35,7 @@ func dfCommand(a *app) *cobra.Command {
 		Use:     "df",
 		Short:   "Show what uses the disk",
 		Example: "  nacre system df\n  nacre system df --format json",
-		Args:    cobra.NoArgs,
+		Args:    noArgs,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			s, err := a.store(cmd.Context())
 			if err != nil {
@@ -59,7 +63,7 @@ func checkCommand(a *app) *cobra.Command {
 files. Without --repair nothing is changed, and problems make the exit code 1. With --repair
 what is wrong is dropped or made anew, and never what is right.`,
 		Example: "  nacre system check\n  nacre system check --repair",
-		Args:    cobra.NoArgs,
+		Args:    noArgs,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			s, err := a.storeToCheck(cmd.Context(), repair)
 			if err != nil {
@@ -95,7 +99,7 @@ func pruneCommand(a *app) *cobra.Command {
 		Use:     "prune [OPTIONS]",
 		Short:   "Remove dangling images and the build cache",
 		Example: "  nacre system prune -f\n  nacre system prune -a --filter until=24h",
-		Args:    cobra.NoArgs,
+		Args:    noArgs,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			what := "all dangling images and the build cache"
 			if f.all {
@@ -114,7 +118,7 @@ func imagePruneCommand(a *app) *cobra.Command {
 		Use:     "prune [OPTIONS]",
 		Short:   "Remove dangling images",
 		Example: "  nacre image prune -f\n  nacre image prune -a --filter label!=keep",
-		Args:    cobra.NoArgs,
+		Args:    noArgs,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			what := "all dangling images"
 			if f.all {
@@ -143,7 +147,7 @@ func runPrune(cmd *cobra.Command, a *app, f pruneFlags, what string, cache bool)
 		return err
 	}
 	if !f.force {
-		if ok, err := a.confirm("This will remove " + what + "."); err != nil || !ok {
+		if ok, err := a.confirm(cmd.Context(), "This will remove "+what+"."); err != nil || !ok {
 			return err
 		}
 	}
@@ -177,7 +181,7 @@ func (f *pruneFlags) apply(o *store.PruneOptions) error {
 		case "label!":
 			o.Labels = append(o.Labels, labelFilter(value, true))
 		default:
-			return fmt.Errorf("--filter %s: unknown; want until, label or label!", key)
+			return fmt.Errorf("--filter %s: unknown; want until, label! or label", key)
 		}
 	}
 	return nil
@@ -189,13 +193,13 @@ func labelFilter(s string, not bool) store.LabelFilter {
 }
 
 // confirm asks for y or N as docker does. Without a terminal to ask on, the answer is needed as -f.
-func (a *app) confirm(text string) (bool, error) {
+func (a *app) confirm(ctx context.Context, text string) (bool, error) {
 	if !term.IsTerminal(int(a.stdin.Fd())) {
 		return false, &hintError{errors.New("there is no terminal to ask on"), "say -f to go ahead without being asked"}
 	}
 	fmt.Fprintf(a.stdout, "%s\nAre you sure you want to continue? [y/N] ", text)
-	line, err := bufio.NewReader(a.stdin).ReadString('\n')
-	if err != nil {
+	line, err := bufio.NewReader(untilDone(ctx, func() (*os.File, error) { return a.stdin, nil })).ReadString('\n')
+	if err != nil && err != io.EOF {
 		return false, err
 	}
 	line = strings.ToLower(strings.TrimSpace(line))

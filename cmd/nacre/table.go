@@ -4,10 +4,12 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
+	"reflect"
 	"strings"
 	"text/tabwriter"
 	"text/template"
 	"time"
+	"unicode"
 
 	"github.com/docker/go-units"
 	"github.com/opencontainers/go-digest"
@@ -58,7 +60,7 @@ func renderTable[R any](w io.Writer, text string, columns []column, rows []R) er
 		return err
 	}
 	tw := tabwriter.NewWriter(w, 10, 1, 3, ' ', 0)
-	header := map[string]string{}
+	header := headers[R]()
 	for _, c := range columns {
 		header[c.field] = c.header
 	}
@@ -73,6 +75,23 @@ func renderTable[R any](w io.Writer, text string, columns []column, rows []R) er
 		fmt.Fprintln(tw)
 	}
 	return tw.Flush()
+}
+
+// headers names every field of a row as docker does where no column has another
+// name for it: CreatedAt is CREATED AT.
+func headers[R any]() map[string]string {
+	h := map[string]string{}
+	for f := range reflect.TypeFor[R]().Fields() {
+		var b strings.Builder
+		for i, r := range f.Name {
+			if i > 0 && unicode.IsUpper(r) && unicode.IsLower(rune(f.Name[i-1])) {
+				b.WriteByte(' ')
+			}
+			b.WriteRune(unicode.ToUpper(r))
+		}
+		h[f.Name] = b.String()
+	}
+	return h
 }
 
 // unescape lets \t and \n be typed in a shell's quotes, as docker does.

@@ -18,12 +18,9 @@ func tagCommand(a *app) *cobra.Command {
 		Args:              exactArgs(2, "tag needs an image and its new name"),
 		ValidArgsFunction: a.completeImages,
 		RunE: func(cmd *cobra.Command, args []string) error {
-			ref, err := registry.ParseRef(args[1])
+			ref, err := newName(args[1])
 			if err != nil {
 				return err
-			}
-			if ref.Digest != "" {
-				return fmt.Errorf("%q: a new name cannot have a digest", args[1])
 			}
 			img, err := a.image(cmd.Context(), args[0])
 			if err != nil {
@@ -32,6 +29,20 @@ func tagCommand(a *app) *cobra.Command {
 			return a.opened.Tag(cmd.Context(), ref, img.Target)
 		},
 	}
+}
+
+// newName reads a name that is to be given to an image.
+func newName(s string) (registry.Ref, error) {
+	ref, err := registry.ParseRef(s)
+	switch {
+	case err != nil:
+		return ref, err
+	case ref.Digest != "":
+		return ref, fmt.Errorf("%q has a digest: a new name cannot", s)
+	case ref.FamiliarRepo() == "sha256":
+		return ref, fmt.Errorf("%q would be taken for an image's ID", s) // as docker refuses it
+	}
+	return ref, nil
 }
 
 func rmiCommand(a *app) *cobra.Command {
@@ -49,13 +60,13 @@ on disk until "nacre system prune".`,
 			if err != nil {
 				return err
 			}
-			var failed error
+			var failed several
 			for _, name := range args {
 				if err := removeImage(cmd, a, s, name, o); err != nil {
-					failed = errors.Join(failed, err)
+					failed = append(failed, err)
 				}
 			}
-			return failed
+			return failed.orNil()
 		},
 	}
 	cmd.Flags().BoolVarP(&o.Force, "force", "f", false, "remove an image with all its names; no error for one that is not there")
@@ -76,7 +87,10 @@ func removeImage(cmd *cobra.Command, a *app, s *store.Store, name string, o stor
 			a.warnf("no such image: %s", name)
 			return nil
 		}
-		return fmt.Errorf("No such image: %s: %w", name, err)
+		return absent(name)
+	}
+	if errors.Is(err, store.ErrInUse) {
+		return &hintError{err, "-f removes all names of an image; what a container runs on stays until it ends"}
 	}
 	return err
 }

@@ -17,7 +17,7 @@ func versionCommand(a *app) *cobra.Command {
 		Use:     "version",
 		Short:   "Show the version",
 		Example: "  nacre version\n  nacre version --format '{{.Version}}'",
-		Args:    cobra.NoArgs,
+		Args:    noArgs,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			v := versionInfo{Version: version, GoVersion: runtime.Version(), Os: runtime.GOOS, Arch: runtime.GOARCH}
 			if b, ok := debug.ReadBuildInfo(); ok {

@@ -5,6 +5,7 @@ package build
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"maps"
@@ -189,20 +190,23 @@ func (b Builder) resolve(ctx context.Context, name string, p image.Platform, con
 	if strings.HasPrefix(name, ociLayout) && slices.ContainsFunc(slices.Collect(maps.Values(contexts)), func(c graph.Context) bool { return c.Image == name }) {
 		var err error
 		if id, err = b.fromLayout(ctx, name); err != nil {
-			return graph.Image{}, fmt.Errorf("base image %s: %w", name, err)
+			return graph.Image{}, err
 		}
 	}
 	img, err := b.Store.Lookup(ctx, id)
+	if errors.Is(err, registry.ErrAbsent) {
+		return graph.Image{}, fmt.Errorf("%w in the local store; load, import or build it first", registry.ErrAbsent)
+	}
 	if err != nil {
-		return graph.Image{}, fmt.Errorf("base image %s: %w in the local store; load, import or build it first", name, err)
+		return graph.Image{}, err
 	}
 	m, d, err := b.Store.Manifest(ctx, img, &p)
 	if err != nil {
-		return graph.Image{}, fmt.Errorf("base image %s: %w", name, err)
+		return graph.Image{}, err
 	}
 	cfg, _, err := b.Store.Config(ctx, m.Config)
 	if err != nil {
-		return graph.Image{}, fmt.Errorf("base image %s: %w", name, err)
+		return graph.Image{}, err
 	}
 	return graph.Image{Name: name, Digest: d.Digest, Config: cfg}, nil
 }

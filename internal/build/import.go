@@ -2,6 +2,7 @@ package build
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"slices"
 	"strings"
@@ -18,18 +19,19 @@ func Imported(ctx context.Context, p image.Platform, changes []string, comment s
 	text := "FROM scratch\n" + strings.Join(changes, "\n") + "\n"
 	file, err := dockerfile.Parse("--change", []byte(text))
 	if err != nil {
-		return image.Config{}, err
+		return image.Config{}, changeError(changes, err)
 	}
 	if len(file.Stages) != 1 {
 		return image.Config{}, fmt.Errorf("--change: FROM has no place here")
 	}
 	g, err := graph.Plan(ctx, file, graph.Options{Platform: p, BuildPlatform: p}, nil)
 	if err != nil {
-		return image.Config{}, err
+		return image.Config{}, changeError(changes, err)
 	}
 	for _, s := range g.Steps {
 		if _, ok := s.Op.(*graph.Workdir); !ok {
-			return image.Config{}, fmt.Errorf("--change %q: only instructions that set the config are possible", strings.TrimSpace(s.Name))
+			_, written, _ := strings.Cut(s.Name, "] ")
+			return image.Config{}, fmt.Errorf("--change %q: only instructions that set the config are possible", written)
 		}
 	}
 	cfg := g.Target.Config
@@ -46,4 +48,21 @@ func hasWorkdir(g *graph.Graph) bool {
 		_, ok := s.Op.(*graph.Workdir)
 		return ok
 	})
+}
+
+// changeError names the change that is wrong; its place in a Dockerfile that nobody wrote helps nobody.
+func changeError(changes []string, err error) error {
+	var e *dockerfile.Error
+	if !errors.As(err, &e) {
+		return err
+	}
+	line := 2 // FROM is the first
+	for _, c := range changes {
+		next := line + strings.Count(c, "\n") + 1
+		if e.Line >= line && e.Line < next {
+			return fmt.Errorf("--change %q: %s", c, e.Msg)
+		}
+		line = next
+	}
+	return fmt.Errorf("--change: %s", e.Msg)
 }

@@ -99,13 +99,16 @@ func (w *work) sandbox(ctx context.Context, op *graph.Run, config sandbox.Config
 	config.Stdout, config.Stderr = stdout, stderr
 	config.Again = w.runs.Load() > 0
 	status, err := sandbox.Run(ctx, config)
+	var start *sandbox.StartError
+	if ctx.Err() == nil && errors.As(err, &start) && start.Code != sandbox.CodeSandbox {
+		fmt.Fprintln(stderr, start) // the exit code alone does not say what was not found
+	}
 	stdout.flush()
 	stderr.flush()
 	if ctx.Err() != nil {
 		return status, ctx.Err()
 	}
-	var start *sandbox.StartError
-	if errors.As(err, &start) && start.Code != sandbox.CodeSandbox {
+	if start != nil && start.Code != sandbox.CodeSandbox {
 		return status, &ExitError{Args: op.Args, Code: start.Code, Tail: start.Error()}
 	}
 	if err != nil {
@@ -158,8 +161,12 @@ func runEnv(op *graph.Run, user rootfs.User) []string {
 
 func specUser(u rootfs.User) specs.User {
 	s := specs.User{UID: uint32(u.UID), GID: uint32(u.GID)}
+	// The primary group among them: see CVE-2022-36109, as docker and BuildKit have it.
+	s.AdditionalGids = append(s.AdditionalGids, uint32(u.GID))
 	for _, g := range u.Groups {
-		s.AdditionalGids = append(s.AdditionalGids, uint32(g))
+		if g != u.GID {
+			s.AdditionalGids = append(s.AdditionalGids, uint32(g))
+		}
 	}
 	return s
 }

@@ -18,14 +18,14 @@ import (
 // the sha256 of the content. Strings carry their length in front, numbers are
 // little endian.
 func (t *tree) summarize(info *Info) error {
-	h := recorder{hash: sha256.New()}
+	h := recorder{hash: sha256.New(), first: make(map[*inode]string)}
 	h.hash.Write([]byte("nacre layer content 1\n"))
 	err := t.walk(func(name string, n *inode) error {
-		h.entry(name, n)
+		again := h.entry(name, n)
 		if !n.implicit {
 			info.Entries++
 		}
-		if n.isReg() && n.first == name {
+		if n.isReg() && !again {
 			info.FileBytes += n.size
 		}
 		return nil
@@ -35,8 +35,9 @@ func (t *tree) summarize(info *Info) error {
 }
 
 type recorder struct {
-	hash hash.Hash
-	buf  []byte
+	hash  hash.Hash
+	buf   []byte
+	first map[*inode]string // names of files that have several
 }
 
 const (
@@ -46,11 +47,17 @@ const (
 	recLink
 )
 
-func (r *recorder) entry(name string, n *inode) {
+// entry records n, and tells whether it had been seen under another name.
+func (r *recorder) entry(name string, n *inode) (again bool) {
 	r.buf = r.buf[:0]
 	r.string(name)
 	flags := byte(0)
-	again := !n.isDir() && n.first != ""
+	first := ""
+	if n.linked {
+		if first, again = r.first[n]; !again {
+			r.first[n] = name
+		}
+	}
 	switch {
 	case n.isWhiteout():
 		flags = recWhiteout
@@ -67,12 +74,12 @@ func (r *recorder) entry(name string, n *inode) {
 	switch {
 	case n.isWhiteout():
 	case again:
-		r.string(n.first)
+		r.string(first)
 	default:
-		n.first = name
 		r.inode(n)
 	}
 	r.hash.Write(r.buf)
+	return again
 }
 
 func (r *recorder) inode(n *inode) {
@@ -80,9 +87,9 @@ func (r *recorder) inode(n *inode) {
 		r.buf = binary.LittleEndian.AppendUint32(r.buf, v)
 	}
 	r.buf = binary.LittleEndian.AppendUint64(r.buf, uint64(n.size))
-	r.string(n.link)
-	r.buf = binary.LittleEndian.AppendUint32(r.buf, uint32(len(n.xattrs)))
-	for _, x := range n.xattrs {
+	r.string(n.link())
+	r.buf = binary.LittleEndian.AppendUint32(r.buf, uint32(len(n.xattrs())))
+	for _, x := range n.xattrs() {
 		r.string(x.name)
 		r.string(x.value)
 	}

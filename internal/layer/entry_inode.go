@@ -17,7 +17,8 @@ func isPrivateXattr(name string) bool {
 
 // newInode checks what e says of itself, name apart, and turns it into a node.
 func newInode(e *Entry) (*inode, error) {
-	n := &inode{mode: e.Mode & (unix.S_IFMT | 0o7777), opaque: e.Opaque}
+	n := &inode{mode: e.Mode & (unix.S_IFMT | 0o7777)}
+	n.opaque = e.Opaque
 	if e.UID < 0 || e.UID >= math.MaxUint32 || e.GID < 0 || e.GID >= math.MaxUint32 {
 		return nil, fmt.Errorf("entry %q: owner %d:%d is out of range: %w", e.Name, e.UID, e.GID, ErrFormat)
 	}
@@ -36,7 +37,7 @@ func newInode(e *Entry) (*inode, error) {
 		if e.Link == "" || len(e.Link) >= maxName || strings.IndexByte(e.Link, 0) >= 0 {
 			return nil, fmt.Errorf("entry %q: symlink to %.40q: %w", e.Name, e.Link, ErrFormat)
 		}
-		n.link, n.size = e.Link, int64(len(e.Link))
+		n.uncommon().link, n.size = e.Link, int64(len(e.Link))
 	case unix.S_IFCHR, unix.S_IFBLK:
 		if e.Major >= 1<<12 || e.Minor >= 1<<20 {
 			return nil, fmt.Errorf("entry %q: device %d:%d is out of range: %w", e.Name, e.Major, e.Minor, ErrFormat)
@@ -57,7 +58,7 @@ func (n *inode) setXattrs(e *Entry) error {
 	if len(e.Xattrs) == 0 {
 		return nil
 	}
-	n.xattrs = make([]xattr, 0, len(e.Xattrs))
+	xattrs := make([]xattr, 0, len(e.Xattrs))
 	for name, value := range e.Xattrs {
 		if isPrivateXattr(name) {
 			continue
@@ -65,9 +66,12 @@ func (n *inode) setXattrs(e *Entry) error {
 		if name == "" || len(name) > 255 || strings.IndexByte(name, 0) >= 0 || len(value) > math.MaxUint16 {
 			return fmt.Errorf("entry %q: extended attribute %.40q of %d bytes: %w", e.Name, name, len(value), ErrFormat)
 		}
-		n.xattrs = append(n.xattrs, xattr{name, value})
+		xattrs = append(xattrs, xattr{name, value})
 	}
-	slices.SortFunc(n.xattrs, func(a, b xattr) int { return strings.Compare(a.name, b.name) })
+	slices.SortFunc(xattrs, func(a, b xattr) int { return strings.Compare(a.name, b.name) })
+	if len(xattrs) > 0 {
+		n.uncommon().xattrs = xattrs
+	}
 	if n.xattrBytes() > maxXattrArea {
 		return fmt.Errorf("entry %q: %d bytes of extended attributes: %w", e.Name, n.xattrBytes(), ErrFormat)
 	}

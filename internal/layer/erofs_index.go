@@ -73,7 +73,6 @@ func (n diskInode) union() uint32    { return binary.LittleEndian.Uint32(n.head[
 func (n diskInode) links() uint32    { return binary.LittleEndian.Uint32(n.head[44:]) }
 func (n diskInode) nid() uint64      { return uint64(n.pos / inodeAlign) }
 func (n diskInode) isDir() bool      { return n.mode()&unix.S_IFMT == unix.S_IFDIR }
-func (n diskInode) isReg() bool      { return n.mode()&unix.S_IFMT == unix.S_IFREG }
 func (n diskInode) isSymlink() bool  { return n.mode()&unix.S_IFMT == unix.S_IFLNK }
 func (n diskInode) isWhiteout() bool { return n.mode()&unix.S_IFMT == unix.S_IFCHR && n.union() == 0 }
 func (n diskInode) tail() int64      { return n.pos + inodeSize + n.xattrLen }

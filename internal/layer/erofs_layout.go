@@ -9,23 +9,14 @@ import (
 // theirs costs 8 bytes, and a tar of a few KiB can claim any number of them.
 const maxIndex = 1 << 30
 
-// place is where an inode and its parts are in the index.
+// place is where an inode and its parts are in the index, which is small enough
+// for 32 bits.
 type place struct {
-	pos      int64  // of the inode, in bytes; 0 before it is laid out
-	ino      uint32 // running number
-	layout   uint8
-	xattrLen uint32
-	dataLen  int64 // bytes of a directory's entries or a symlink's target
-	start    int64 // first of its own blocks, relative to the first of them all
-	links    uint32
-	chunks   chunks
-}
-
-// chunks is how a file with content is addressed: count runs of 512<<bits bytes.
-type chunks struct {
-	bits  uint8
-	count int64
-	own   int64 // blocks of content copied into the index, for sparse files
+	pos    uint32 // of the inode, in bytes; 0 before it is laid out
+	start  uint32 // first of its own blocks, relative to the first of them all
+	links  uint32
+	layout uint8
+	bits   uint8 // file content is addressed in chunks of 512<<bits bytes
 }
 
 // plan is a tree laid out.
@@ -45,7 +36,7 @@ func (t *tree) layOut(device bool) (*plan, error) {
 	}
 	first := (p.end + blockSize - 1) >> blockBits
 	for _, n := range p.order {
-		n.start += first
+		n.start += uint32(first)
 	}
 	p.root = uint64(t.root.pos / inodeAlign)
 	p.inodes = uint64(len(p.order))
@@ -66,14 +57,12 @@ func (p *plan) put(name string, n *inode) error {
 	if xattrLen > maxXattrArea { // with those that are ours
 		return fmt.Errorf("entry %q: %d bytes of extended attributes: %w", name, xattrLen, ErrFormat)
 	}
-	n.xattrLen = uint32(xattrLen)
 	p.implied = p.implied || n.implicit
-	fixed := int64(inodeSize) + int64(n.xattrLen)
+	fixed := inodeSize + xattrLen
 	switch {
 	case n.isDir():
 		p.putTail(n, fixed)
 	case n.isSymlink():
-		n.dataLen = int64(len(n.link))
 		p.putTail(n, fixed)
 	case n.isReg() && n.size > 0:
 		if !p.device {
@@ -83,8 +72,8 @@ func (p *plan) put(name string, n *inode) error {
 			return err
 		}
 		n.layout = layoutChunks
-		p.place(n, roundUp(fixed, chunkSize)+n.chunks.count*chunkSize)
-		n.start, p.blocks = p.blocks, p.blocks+n.chunks.own
+		p.place(n, roundUp(fixed, chunkSize)+n.chunkCount()*chunkSize)
+		p.reserve(n, n.ownBlocks())
 	default:
 		p.place(n, fixed)
 	}
@@ -100,16 +89,29 @@ func (p *plan) place(n *inode, size int64) {
 	if pos&(blockSize-1) > blockSize-inodeSize {
 		pos = roundUp(pos, blockSize)
 	}
-	n.pos, p.end = pos, pos+size
+	n.pos, p.end = uint32(min(pos, maxIndex)), pos+size // put refuses more than that
 	p.order = append(p.order, n)
-	n.ino = uint32(len(p.order))
+}
+
+// reserve gives n blocks of its own.
+func (p *plan) reserve(n *inode, blocks int64) {
+	n.start = uint32(min(p.blocks, maxIndex)) // put refuses more than that
+	p.blocks += blocks
+}
+
+// dataLen is the bytes of a directory's entries or a symlink's target.
+func (n *inode) dataLen() int64 {
+	if n.isDir() {
+		return n.dir.size
+	}
+	return int64(len(n.link()))
 }
 
 // putTail places a directory or symlink: its last partial block goes right
 // behind the inode where both fit into one block and that wastes nothing.
 func (p *plan) putTail(n *inode, fixed int64) {
-	tail := n.dataLen & (blockSize - 1)
-	full := n.dataLen >> blockBits
+	tail := n.dataLen() & (blockSize - 1)
+	full := n.dataLen() >> blockBits
 	if n.isSymlink() && full > 0 {
 		tail = blockSize // the kernel reads long targets from blocks only
 	}
@@ -122,13 +124,13 @@ func (p *plan) putTail(n *inode, fixed int64) {
 			n.layout = layoutInline
 			p.end = pos
 			p.place(n, fixed+tail)
-			n.start, p.blocks = p.blocks, p.blocks+full
+			p.reserve(n, full)
 			return
 		}
 	}
 	n.layout = layoutPlain
 	p.place(n, fixed)
-	n.start, p.blocks = p.blocks, p.blocks+(n.dataLen+blockSize-1)>>blockBits
+	p.reserve(n, (n.dataLen()+blockSize-1)>>blockBits)
 }
 
 // xattrBytes is the size of the inode's attributes on disk.
@@ -155,7 +157,7 @@ func (n *inode) allXattrs(yield func(xattr) bool) {
 	if n.whiteouts && !yield(xattr{xattrOrigin, ""}) {
 		return
 	}
-	for _, x := range n.xattrs {
+	for _, x := range n.xattrs() {
 		if !yield(x) {
 			return
 		}
@@ -179,7 +181,7 @@ func (n *inode) measureDir() (links uint32) {
 			links++
 		}
 	}
-	n.dataLen = full*blockSize + used
+	n.dir.size = full*blockSize + used
 	return links
 }
 
@@ -207,23 +209,34 @@ func (n *inode) dirents(yield func(string, *inode) bool) {
 // measureChunks chooses the chunk size of a file with content: all of it in one
 // chunk, but for sparse files, whose chunks must not span segments.
 func (n *inode) measureChunks(name string) error {
-	n.chunks.bits = chunkBits(n.size)
-	if n.isSparse {
-		n.chunks.bits = sparseBits(n.sparse, n.size)
+	n.bits = chunkBits(n.size)
+	if n.isSparse() {
+		n.bits = sparseBits(n.rare.sparse, n.size)
 	}
-	unit := int64(blockSize) << n.chunks.bits
-	n.chunks.count = (n.size-1)/unit + 1
-	if n.chunks.count > maxIndex/chunkSize {
-		return fmt.Errorf("entry %q: sparse file of %d bytes in %d pieces: %w", name, n.size, n.chunks.count, ErrLimit)
+	if count := n.chunkCount(); count > maxIndex/chunkSize {
+		return fmt.Errorf("entry %q: sparse file of %d bytes in %d pieces: %w", name, n.size, count, ErrLimit)
 	}
-	if n.isSparse {
+	if n.isSparse() {
+		n.rare.own = 0
 		for c := range n.sparseChunks {
 			if c.own {
-				n.chunks.own += unit >> blockBits
+				n.rare.own += n.chunkUnit() >> blockBits
 			}
 		}
 	}
 	return nil
+}
+
+// chunkUnit is the bytes of one chunk of a file with content.
+func (n *inode) chunkUnit() int64  { return blockSize << n.bits }
+func (n *inode) chunkCount() int64 { return (n.size-1)/n.chunkUnit() + 1 }
+
+// ownBlocks is how many blocks of content are copied into the index.
+func (n *inode) ownBlocks() int64 {
+	if n.rare == nil {
+		return 0
+	}
+	return n.rare.own
 }
 
 // chunkBits is the least b such that 512<<b holds size.
@@ -257,8 +270,8 @@ type sparseChunk struct {
 
 // sparseChunks yields all chunks of a sparse file in order.
 func (n *inode) sparseChunks(yield func(sparseChunk) bool) {
-	unit := int64(blockSize) << n.chunks.bits
-	rest := n.sparse
+	unit := n.chunkUnit()
+	rest := n.rare.sparse
 	for off := int64(0); off < n.size; off += unit {
 		for len(rest) > 0 && rest[0].off+rest[0].size <= off {
 			rest = rest[1:]

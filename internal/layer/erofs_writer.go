@@ -20,6 +20,7 @@ const (
 // directories, symlinks, devices, whiteouts. It mounts without any device.
 func WriteIndex(path string, entries iter.Seq2[Entry, error]) error {
 	t := newTree()
+	defer t.done()
 	for e, err := range entries {
 		if err != nil {
 			return err
@@ -100,9 +101,9 @@ func (w *indexWriter) padTo(pos int64) {
 
 func (w *indexWriter) write(p *plan) error {
 	w.bytes(p.super.encode())
-	for _, n := range p.order {
-		w.padTo(n.pos)
-		w.inode(n)
+	for i, n := range p.order {
+		w.padTo(int64(n.pos))
+		w.inode(n, uint32(i+1))
 	}
 	w.padTo(roundUp(w.pos, blockSize))
 	for _, n := range p.order {
@@ -114,12 +115,14 @@ func (w *indexWriter) write(p *plan) error {
 	return nil
 }
 
-func (w *indexWriter) inode(n *inode) {
+// inode writes n, which has the running number ino.
+func (w *indexWriter) inode(n *inode, ino uint32) {
 	var b [inodeSize]byte
 	le := binary.LittleEndian
 	le.PutUint16(b[0:], formatExtended|uint16(n.layout)<<formatLayoutShift)
-	if n.xattrLen > 0 {
-		le.PutUint16(b[2:], uint16((n.xattrLen-xattrHeaderSize)/4+1))
+	xattrLen := n.xattrBytes()
+	if xattrLen > 0 {
+		le.PutUint16(b[2:], uint16((xattrLen-xattrHeaderSize)/4+1))
 	}
 	le.PutUint16(b[4:], uint16(n.mode))
 	size, data := uint64(n.size), uint32(0)
@@ -127,22 +130,22 @@ func (w *indexWriter) inode(n *inode) {
 	case n.isWhiteout():
 		le.PutUint16(b[4:], unix.S_IFCHR) // 0:0, as overlay has it
 	case n.isDir(), n.isSymlink():
-		size, data = uint64(n.dataLen), uint32(n.start)
+		size, data = uint64(n.dataLen()), n.start
 	case n.layout == layoutChunks:
-		data = uint32(n.chunks.bits) | chunkIndexes
+		data = uint32(n.bits) | chunkIndexes
 	default:
 		data = n.rdev
 	}
 	le.PutUint64(b[8:], size)
 	le.PutUint32(b[16:], data)
-	le.PutUint32(b[20:], n.ino)
+	le.PutUint32(b[20:], ino)
 	le.PutUint32(b[24:], n.uid)
 	le.PutUint32(b[28:], n.gid)
 	le.PutUint64(b[32:], uint64(n.sec))
 	le.PutUint32(b[40:], n.nsec)
 	le.PutUint32(b[44:], n.links)
 	w.bytes(b[:])
-	if n.xattrLen > 0 {
+	if xattrLen > 0 {
 		w.xattrs(n)
 	}
 	switch n.layout {
@@ -150,8 +153,11 @@ func (w *indexWriter) inode(n *inode) {
 		w.padTo(roundUp(w.pos, chunkSize))
 		w.chunks(n)
 	case layoutInline:
-		data := w.data(n)
-		w.bytes(data[len(data)&^(blockSize-1):])
+		w.eachBlock(n, func(b []byte, tail bool) {
+			if tail {
+				w.bytes(b)
+			}
+		})
 	}
 }
 
@@ -168,21 +174,21 @@ func (w *indexWriter) xattrs(n *inode) {
 }
 
 func (w *indexWriter) chunks(n *inode) {
-	if !n.isSparse {
-		per := int64(1) << n.chunks.bits
-		for i := range n.chunks.count {
+	per := n.chunkUnit() >> blockBits
+	if !n.isSparse() {
+		for i := range n.chunkCount() {
 			w.chunk(1, n.off>>blockBits+i*per)
 		}
 		return
 	}
-	own := n.start
+	own := int64(n.start)
 	for c := range n.sparseChunks {
 		switch {
 		case c.hole:
 			w.chunk(0, nullBlock)
 		case c.own:
 			w.chunk(0, own)
-			own += int64(1) << n.chunks.bits
+			own += per
 		default:
 			w.chunk(1, c.data>>blockBits)
 		}
@@ -196,26 +202,38 @@ func (w *indexWriter) chunk(device uint16, block int64) {
 	w.bytes(b[:])
 }
 
-// data returns all bytes of a directory or symlink, valid until the next call.
-func (w *indexWriter) data(n *inode) []byte {
-	w.scratch = w.scratch[:0]
+// eachBlock calls f for every block of a directory or symlink, the tail being what
+// is left for a last one. Directories may be too large to be made as a whole.
+func (w *indexWriter) eachBlock(n *inode, f func(b []byte, tail bool)) {
 	if n.isSymlink() {
-		w.scratch = append(w.scratch, n.link...)
-		return w.scratch
+		link := n.link()
+		for ; len(link) >= blockSize; link = link[blockSize:] {
+			f([]byte(link[:blockSize]), false)
+		}
+		if link != "" {
+			f([]byte(link), true)
+		}
+		return
 	}
 	block := make([]dirent, 0, blockSize/direntSize)
-	used := 0
+	used, left := 0, n.dataLen()
+	emit := func() {
+		w.scratch = appendDirBlock(w.scratch[:0], block)
+		if left > blockSize {
+			w.scratch = append(w.scratch, zeros[:blockSize-used]...)
+		}
+		left -= int64(len(w.scratch))
+		f(w.scratch, len(w.scratch) < blockSize)
+		block, used = block[:0], 0
+	}
 	for name, node := range n.dirents {
 		if used+direntSize+len(name) > blockSize {
-			w.scratch = appendDirBlock(w.scratch, block)
-			w.scratch = append(w.scratch, zeros[:blockSize-used]...)
-			block, used = block[:0], 0
+			emit()
 		}
 		block = append(block, dirent{name, node})
 		used += direntSize + len(name)
 	}
-	w.scratch = appendDirBlock(w.scratch, block)
-	return w.scratch
+	emit()
 }
 
 // appendDirBlock appends one block of a directory: records, then names.
@@ -254,21 +272,21 @@ func fileType(mode uint32) byte {
 func (w *indexWriter) ownBlocks(n *inode) error {
 	switch {
 	case n.isDir() || n.isSymlink():
-		data := w.data(n)
-		if n.layout == layoutInline {
-			data = data[:len(data)&^(blockSize-1)]
-		}
-		w.bytes(data)
-		w.padTo(roundUp(w.pos, blockSize))
-	case n.chunks.own > 0:
-		unit := int64(blockSize) << n.chunks.bits
-		buf := make([]byte, unit)
+		w.eachBlock(n, func(b []byte, tail bool) {
+			if tail && n.layout == layoutInline {
+				return // it is beside the inode
+			}
+			w.bytes(b)
+			w.padTo(roundUp(w.pos, blockSize))
+		})
+	case n.ownBlocks() > 0:
+		buf := make([]byte, n.chunkUnit())
 		for c := range n.sparseChunks {
 			if !c.own {
 				continue
 			}
 			clear(buf)
-			if err := readSegments(w.tar, n.sparse, buf, c.off); err != nil {
+			if err := readSegments(w.tar, n.rare.sparse, buf, c.off); err != nil {
 				return err
 			}
 			w.bytes(buf)

@@ -13,24 +13,31 @@ import (
 // Limits keep hostile streams from filling disk, memory or time. The zero value
 // means the defaults.
 type Limits struct {
-	MaxSize    int64 // uncompressed bytes, holes of sparse files included; 64 GiB
-	MaxEntries int   // entries, repeated and implied ones included; 2,000,000 (some 300 bytes of memory each)
+	MaxSize int64 // uncompressed bytes, holes of sparse files included; 64 GiB
+	// MaxEntries counts repeated and implied entries too; 550,000. Real layers have up to
+	// half a million. Each takes 112 bytes of memory and 24 to 50 in its directory.
+	MaxEntries int
+	// MaxMeta is the bytes of names, link targets and attributes with what it takes to
+	// keep them, and what directories take more than files; 20 MiB. Together with
+	// MaxEntries it holds Ingest under 200 MB, garbage included (see thrift), apart
+	// from what a decompressor looks back into: 128 MiB at the very most.
+	MaxMeta int
 	// MaxRatio of uncompressed to compressed bytes, looked at once there is more
 	// than 1 GiB; 200. Real layers stay under 20.
 	MaxRatio int
 }
 
-const (
-	ratioFrom = 1 << 30
-	maxMeta   = 256 << 20 // bytes of names, link targets and attributes of one layer
-)
+const ratioFrom = 1 << 30
 
 func (l Limits) withDefaults() Limits {
 	if l.MaxSize == 0 {
 		l.MaxSize = 64 << 30
 	}
 	if l.MaxEntries == 0 {
-		l.MaxEntries = 2_000_000
+		l.MaxEntries = 550_000
+	}
+	if l.MaxMeta == 0 {
+		l.MaxMeta = 20 << 20
 	}
 	if l.MaxRatio == 0 {
 		l.MaxRatio = 200

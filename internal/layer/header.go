@@ -22,7 +22,7 @@ const (
 // they are written here since a layer's digest must never change with a
 // compiler. Target is set for another name of n, and is its first.
 func appendEntry(b []byte, name, target string, n *inode) ([]byte, error) {
-	h := header{name: name, link: n.link, mode: n.mode & 0o7777, uid: n.uid, gid: n.gid, sec: n.sec}
+	h := header{name: name, link: n.link(), mode: n.mode & 0o7777, uid: n.uid, gid: n.gid, sec: n.sec}
 	switch n.mode & unix.S_IFMT {
 	case unix.S_IFREG:
 		h.kind, h.size = typeReg, n.size
@@ -43,7 +43,7 @@ func appendEntry(b []byte, name, target string, n *inode) ([]byte, error) {
 		h.kind, h.link, h.size = typeLink, target, 0
 		return h.append(b, nil)
 	}
-	b, err := h.append(b, n.xattrs)
+	b, err := h.append(b, n.xattrs())
 	if err == nil && n.opaque {
 		b, err = appendMarker(b, name, whiteoutOpaque)
 	}

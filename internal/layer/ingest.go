@@ -8,6 +8,7 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 
 	"github.com/opencontainers/go-digest"
@@ -39,7 +40,8 @@ func Ingest(ctx context.Context, dir string, r io.Reader, o IngestOptions) (Info
 	}
 	t := newTree()
 	t.archive = o.Archive
-	err = readTar(ctx, t, s, r, o.Limits.withDefaults(), true)
+	defer t.done()
+	err = t.readTar(ctx, s, r, o.Limits.withDefaults(), true)
 	return finish(dir, t, s, o.DiffID, err)
 }
 
@@ -53,9 +55,10 @@ func Reindex(ctx context.Context, dir string) (info Info, err error) {
 	}
 	defer f.Close()
 	s := newHashSink()
-	limits := Limits{MaxSize: 1 << 62, MaxEntries: 1 << 30, MaxRatio: 1 << 30} // it was let in once
+	limits := Limits{MaxSize: 1 << 62, MaxEntries: 1 << 30, MaxMeta: 1 << 40, MaxRatio: 1 << 30} // it was let in once
 	t := newTree()
-	err = readTar(ctx, t, s, f, limits, false)
+	defer t.done()
+	err = t.readTar(ctx, s, f, limits, false)
 	var p *plan
 	if err == nil {
 		p, err = t.plan(&info)
@@ -77,9 +80,9 @@ func Reindex(ctx context.Context, dir string) (info Info, err error) {
 	return info, nil
 }
 
-// readTar reads a whole stream into t, feeding the sink on the way. The
-// sink is left open.
-func readTar(ctx context.Context, t *tree, s *sink, r io.Reader, limits Limits, compressed bool) error {
+// readTar reads a whole stream into t, which is empty, feeding the sink on the way.
+// The sink is left open.
+func (t *tree) readTar(ctx context.Context, s *sink, r io.Reader, limits Limits, compressed bool) error {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	source := &counter{r: r}
@@ -92,7 +95,7 @@ func readTar(ctx context.Context, t *tree, s *sink, r io.Reader, limits Limits, 
 		defer rc.Close()
 		in = rc
 	}
-	t.maxNodes, t.maxMeta = limits.MaxEntries, maxMeta
+	t.maxNodes, t.maxMeta = limits.MaxEntries, limits.MaxMeta
 	g := ingester{tree: t, limits: limits, source: source, hash: sha256.New()}
 	g.in = startFeed(ctx, s, in, source, limits)
 	g.tar.in = g.in
@@ -181,7 +184,10 @@ func (g *ingester) object(name string, e *tarEntry) error {
 	if err != nil {
 		return err
 	}
-	n.off, n.isSparse, n.sparse = e.data, e.isSparse, e.sparse
+	n.off = e.data
+	if e.isSparse {
+		n.uncommon().isSparse, n.rare.sparse = true, slices.Clip(e.sparse)
+	}
 	if g.tree.archive && name == "." {
 		return g.skip(name, e.size)
 	}

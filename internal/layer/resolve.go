@@ -33,10 +33,10 @@ func (t *tree) resolve(name, dir string) (string, error) {
 		if links++; links > maxLinks {
 			return "", fmt.Errorf("entry %q: more than %d symlinks on its way: %w", name, maxLinks, ErrUnsafe)
 		}
-		if strings.HasPrefix(n.link, "/") {
+		if strings.HasPrefix(n.link(), "/") {
 			done = "."
 		}
-		rest = n.link + "/" + rest
+		rest = n.link() + "/" + rest
 	}
 	return done, checkClean(done)
 }

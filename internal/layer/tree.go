@@ -17,33 +17,69 @@ type tree struct {
 	root       *inode
 	nodes      int // directories, files and whiteouts ever added, implied ones too
 	maxNodes   int // 0: no limit
-	metaBytes  int // of names, link targets and xattrs
-	maxMeta    int
+	metaBytes  int // of names, link targets and xattrs, with what they take to keep
+	maxMeta    int // 0: no limit
+	texts      texts
+	lastRare   *rare // labels are often the same for all files
+	thrifty    bool
 	lastParent string // of the entry added last, for the common case of sorted input
 	lastDir    *inode
 	archive    bool // names go through symlinks; see IngestOptions
 }
 
-// inode is one object of a tree; hard links are several dirents of one inode.
+// inode is one object of a tree; hard links are several dirents of one inode. There
+// may be hundreds of thousands: what few of them have is kept apart.
 type inode struct {
 	mode     uint32 // st_mode; 0 is a whiteout
 	uid, gid uint32
 	rdev     uint32 // as Linux encodes it for user space, 32 bits
 	nsec     uint32
-	sec      int64
-	size     int64
-	off      int64 // of the content in layer.tar, a multiple of 512
+
+	implicit, opaque bool
+	linked           bool // has several names
+	whiteouts        bool // in this directory; known once it is laid out
+
+	place // in the index
+
+	sec  int64
+	size int64
+	off  int64 // of the content in layer.tar, a multiple of 512
+	dir  *directory
+	rare *rare             // may be nil
+	sum  [sha256.Size]byte // of the content
+}
+
+// rare is what few inodes have.
+type rare struct {
 	link     string
 	xattrs   []xattr // sorted by name
 	sparse   []segment
-	dir      *directory
-	sum      [sha256.Size]byte // of the content
-	first    string            // name of a hard linked file, set while it is walked
+	isSparse bool
+	own      int64 // blocks of sparse content copied into the index
+}
 
-	implicit, opaque, isSparse bool
-	whiteouts                  bool // in this directory; known once it is laid out
+// uncommon returns what n has of the rare, to be written.
+func (n *inode) uncommon() *rare {
+	if n.rare == nil {
+		n.rare = &rare{}
+	}
+	return n.rare
+}
 
-	place // in the index
+func (n *inode) isSparse() bool { return n.rare != nil && n.rare.isSparse }
+
+func (n *inode) link() string {
+	if n.rare == nil {
+		return ""
+	}
+	return n.rare.link
+}
+
+func (n *inode) xattrs() []xattr {
+	if n.rare == nil {
+		return nil
+	}
+	return n.rare.xattrs
 }
 
 type xattr struct{ name, value string }
@@ -52,10 +88,13 @@ type xattr struct{ name, value string }
 // file are found at data of layer.tar.
 type segment struct{ off, data, size int64 }
 
+// directory is what is in a directory: a sorted list as long as names come in that
+// order, as they do but for hand-made tars, else a map until sort.
 type directory struct {
 	list   []dirent
-	index  map[string]int // position in list; nil while list is sorted
+	byName map[string]*inode
 	parent *inode
+	size   int64 // bytes of its entries in the index
 }
 
 type dirent struct {
@@ -79,11 +118,8 @@ func (n *inode) isSymlink() bool  { return n.mode&unix.S_IFMT == unix.S_IFLNK }
 func (n *inode) isWhiteout() bool { return n.mode == 0 }
 
 func (d *directory) find(name string) *inode {
-	if d.index != nil {
-		if i, ok := d.index[name]; ok {
-			return d.list[i].node
-		}
-		return nil
+	if d.byName != nil {
+		return d.byName[name]
 	}
 	if n := len(d.list); n == 0 || d.list[n-1].name < name {
 		return nil
@@ -97,7 +133,7 @@ func (d *directory) find(name string) *inode {
 
 // set binds name to n, in the place of whatever had that name.
 func (d *directory) set(name string, n *inode) {
-	if d.index == nil {
+	if d.byName == nil {
 		if len(d.list) == 0 || d.list[len(d.list)-1].name < name {
 			d.list = append(d.list, dirent{name, n})
 			return
@@ -108,24 +144,25 @@ func (d *directory) set(name string, n *inode) {
 			return
 		}
 		// Out of order: inserting in the middle would be quadratic.
-		d.index = make(map[string]int, 2*len(d.list))
-		for i, e := range d.list {
-			d.index[e.name] = i
+		d.byName = make(map[string]*inode, len(d.list)+1)
+		for _, e := range d.list {
+			d.byName[e.name] = e.node
 		}
+		d.list = nil
 	}
-	if i, ok := d.index[name]; ok {
-		d.list[i].node = n
-		return
-	}
-	d.index[name] = len(d.list)
-	d.list = append(d.list, dirent{name, n})
+	d.byName[name] = n
 }
 
 func (d *directory) sort() {
-	if d.index != nil {
-		slices.SortFunc(d.list, func(a, b dirent) int { return strings.Compare(a.name, b.name) })
-		d.index = nil
+	if d.byName == nil {
+		return
 	}
+	d.list = make([]dirent, 0, len(d.byName))
+	for name, n := range d.byName {
+		d.list = append(d.list, dirent{name, n})
+	}
+	d.byName = nil
+	slices.SortFunc(d.list, func(a, b dirent) int { return strings.Compare(a.name, b.name) })
 }
 
 // parentOf returns the directory that holds name, making what is missing on the way.
@@ -146,12 +183,12 @@ func (t *tree) parentOf(name string) (*inode, string, error) {
 		next := dir.dir.find(part)
 		switch {
 		case next == nil || next.isWhiteout():
-			if err := t.grow(name, len(part)); err != nil {
+			if err := t.grow(name, directoryBytes+len(part)); err != nil {
 				return nil, "", err
 			}
 			implied := newImplied(dir)
 			implied.opaque = next != nil
-			dir.dir.set(part, implied)
+			dir.dir.set(t.texts.keep(part), implied)
 			next = implied
 		case next.isSymlink():
 			return nil, "", fmt.Errorf("entry %q: goes through symlink %q: %w",
@@ -169,6 +206,10 @@ func (t *tree) parentOf(name string) (*inode, string, error) {
 func (t *tree) grow(name string, bytes int) error {
 	t.nodes++
 	t.metaBytes += bytes
+	if t.nodes == thriftyFrom {
+		t.thrifty = true
+		beThrifty()
+	}
 	switch {
 	case t.maxNodes > 0 && t.nodes > t.maxNodes:
 		return fmt.Errorf("entry %q: more than %d entries: %w", name, t.maxNodes, ErrLimit)
@@ -178,14 +219,32 @@ func (t *tree) grow(name string, bytes int) error {
 	return nil
 }
 
+// done is called when the tree is no longer needed.
+func (t *tree) done() {
+	if t.thrifty {
+		t.thrifty = false
+		endThrift()
+	}
+}
+
 // add binds name (clean) to n, which is not a whiteout.
 func (t *tree) add(name string, n *inode) error {
-	bytes := len(name) + len(n.link) + 24*len(n.sparse)
-	for _, x := range n.xattrs {
-		bytes += len(x.name) + len(x.value)
+	if sameXattrs(n.rare, t.lastRare) {
+		n.rare = t.lastRare
+	}
+	bytes := baseLen(name)
+	if n.rare != t.lastRare {
+		bytes += n.rareBytes()
+	}
+	if n.isDir() {
+		bytes += directoryBytes
 	}
 	if err := t.grow(name, bytes); err != nil {
 		return err
+	}
+	if n.rare != nil && n.rare != t.lastRare {
+		t.texts.keepRare(n.rare)
+		t.lastRare = n.rare
 	}
 	if name == "." {
 		if !n.isDir() {
@@ -214,7 +273,7 @@ func (t *tree) add(name string, n *inode) error {
 // become gives a directory the metadata of n; it keeps what is in it.
 func (dir *inode) become(n *inode) {
 	dir.mode, dir.uid, dir.gid = n.mode, n.uid, n.gid
-	dir.sec, dir.nsec, dir.xattrs = n.sec, n.nsec, n.xattrs
+	dir.sec, dir.nsec, dir.rare = n.sec, n.nsec, n.rare
 	dir.implicit = false
 	dir.opaque = dir.opaque || n.opaque
 }
@@ -223,12 +282,15 @@ func (t *tree) replace(parent *inode, base string, old, n *inode) {
 	if old != nil && (old.isDir() || old.isSymlink()) {
 		t.lastDir = nil // it may have been inside, or been found by it
 	}
-	parent.dir.set(base, n)
+	t.bind(parent, base, n)
 }
+
+// bind gives n a name in parent.
+func (t *tree) bind(parent *inode, base string, n *inode) { parent.dir.set(t.texts.keep(base), n) }
 
 // addLink makes name another name of target.
 func (t *tree) addLink(name, target string) (*inode, error) {
-	if err := t.grow(name, len(name)); err != nil {
+	if err := t.grow(name, baseLen(name)); err != nil {
 		return nil, err
 	}
 	parent, base, err := t.parentOf(name)
@@ -243,6 +305,7 @@ func (t *tree) addLink(name, target string) (*inode, error) {
 	if old == n {
 		return n, nil
 	}
+	n.linked = true
 	t.replace(parent, base, old, n)
 	return n, nil
 }
@@ -280,7 +343,7 @@ func (t *tree) linkTarget(name, target string) (*inode, error) {
 // name too, it is the layer's that stays, whatever the order: whiteouts apply
 // to lower layers only.
 func (t *tree) addWhiteout(name string) error {
-	if err := t.grow(name, len(name)); err != nil {
+	if err := t.grow(name, baseLen(name)); err != nil {
 		return err
 	}
 	parent, base, err := t.parentOf(name)
@@ -289,7 +352,7 @@ func (t *tree) addWhiteout(name string) error {
 	}
 	switch old := parent.dir.find(base); {
 	case old == nil:
-		parent.dir.set(base, &inode{})
+		t.bind(parent, base, &inode{})
 	case old.isDir():
 		old.opaque = true
 	}

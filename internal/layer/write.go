@@ -32,6 +32,7 @@ func Write(ctx context.Context, dir string, files iter.Seq2[File, error]) (info 
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
 	w := &writer{ctx: ctx, sink: s, tree: newTree(), fill: startFillers(ctx, cancel)}
+	defer w.tree.done()
 	err = w.all(files)
 	if ferr := w.fill.wait(); ferr != nil {
 		err = ferr // what went wrong first; all may have seen only the cancellation

@@ -77,13 +77,13 @@ func (c *child) enterCwd() error {
 	return nil
 }
 
-// resetSignals undoes what nohup and shells do to what they start: a program begins with
-// all signals at their default. The Go runtime handles all others, which executing a
-// program undoes, but these two it leaves ignored.
+// resetSignals undoes what nohup, shells and others do to what they start: a program
+// begins with all signals at their default. The Go runtime handles most, which
+// executing a program undoes, but some it leaves ignored, and some it leaves alone.
 func resetSignals() {
 	var byDefault [4]uint64 // struct sigaction
-	for _, sig := range []unix.Signal{unix.SIGHUP, unix.SIGINT} {
-		unix.RawSyscall6(unix.SYS_RT_SIGACTION, uintptr(sig), uintptr(unsafe.Pointer(&byDefault)), 0, 8, 0, 0)
+	for sig := uintptr(1); sig <= 64; sig++ {
+		unix.RawSyscall6(unix.SYS_RT_SIGACTION, sig, uintptr(unsafe.Pointer(&byDefault)), 0, 8, 0, 0)
 	}
 }
 

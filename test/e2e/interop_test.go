@@ -11,7 +11,7 @@ import (
 // podman is podman with a storage of its own, so that nothing of this machine is touched.
 func podman(t testing.TB) []string {
 	t.Helper()
-	dir, err := os.MkdirTemp("", "nacre-podman-")
+	dir, err := os.MkdirTemp("/tmp", "nacre-podman-") // podman takes no --runroot of more than 50 characters
 	if err != nil {
 		t.Fatal(err)
 	}

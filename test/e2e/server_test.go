@@ -9,6 +9,8 @@ import (
 	"net/http"
 	"os"
 	"os/exec"
+	"path/filepath"
+	"strconv"
 	"strings"
 	"sync"
 	"syscall"
@@ -50,24 +52,14 @@ func (srv *server) stop(sig syscall.Signal) int {
 // child is the process id, as this machine counts, of the first process in the container.
 func (srv *server) child(t testing.TB) int {
 	t.Helper()
-	for range 200 {
-		pid := srv.cmd.Process.Pid
-		for { // down to the first process that is not nacre itself
-			data, _ := os.ReadFile(fmt.Sprintf("/proc/%d/task/%d/children", pid, pid))
-			var next int
-			if n, _ := fmt.Sscan(string(data), &next); n == 0 {
-				for _, task := range taskIDs(pid) {
-					data, _ := os.ReadFile(fmt.Sprintf("/proc/%d/task/%d/children", pid, task))
-					if n, _ := fmt.Sscan(string(data), &next); n > 0 {
-						break
-					}
-				}
-			}
-			if next == 0 {
-				break
-			}
-			pid = next
-			if exe, err := os.Readlink(fmt.Sprintf("/proc/%d/exe", pid)); err == nil && exe != nacre {
+	for range 500 {
+		for _, pid := range descendants(srv.cmd.Process.Pid) {
+			status, _ := os.ReadFile(fmt.Sprintf("/proc/%d/status", pid))
+			_, ids, _ := strings.Cut(string(status), "\nNSpid:")
+			ids, _, _ = strings.Cut(ids, "\n")
+			// Before it becomes the user's program it is still nacre.
+			cmd, _ := os.ReadFile(fmt.Sprintf("/proc/%d/cmdline", pid))
+			if strings.HasSuffix(ids, "\t1") && !bytes.HasPrefix(cmd, []byte("nacre")) && !bytes.HasPrefix(cmd, []byte(nacre)) {
 				return pid
 			}
 		}
@@ -77,16 +69,19 @@ func (srv *server) child(t testing.TB) int {
 	return 0
 }
 
-func taskIDs(pid int) []int {
-	var ids []int
-	dirs, _ := os.ReadDir(fmt.Sprintf("/proc/%d/task", pid))
-	for _, d := range dirs {
-		var id int
-		if n, _ := fmt.Sscan(d.Name(), &id); n == 1 {
-			ids = append(ids, id)
+// descendants are the children of a process, theirs, and so on.
+func descendants(pid int) []int {
+	var pids []int
+	tasks, _ := filepath.Glob(fmt.Sprintf("/proc/%d/task/*/children", pid))
+	for _, task := range tasks {
+		data, _ := os.ReadFile(task)
+		for _, f := range strings.Fields(string(data)) {
+			if child, err := strconv.Atoi(f); err == nil {
+				pids = append(append(pids, child), descendants(child)...)
+			}
 		}
 	}
-	return ids
+	return pids
 }
 
 // get fetches a page, and waits for the server to come up.

@@ -155,7 +155,7 @@ CMD ["/nothing"]
 	tool(t, "skopeo", "--insecure-policy", "copy", "-q", "docker-archive:"+tar, "oci:"+out+"/layout:plain")
 	tool(t, "umoci", "unpack", "--image", out+"/layout:plain", out+"/bundle")
 	got := tool(t, "sh", "-c", `cd "$0" && find . -mindepth 1 -printf '%P %U:%G %m\n' | sort`, out+"/bundle/rootfs")
-	want := "app 0:0 755\napp/two 0:0 644\ndeep 0:0 755\ndeep/down 7:8 755\ndeep/down/hello 7:8 600"
+	want := "app 0:0 755\napp/two 0:0 644\ndeep 0:0 755\ndeep/down 7:8 600\ndeep/down/hello 7:8 600"
 	if got != want {
 		t.Errorf("the image holds\n%s, wanted\n%s", got, want)
 	}

@@ -5,7 +5,6 @@ import (
 	"bytes"
 	"compress/gzip"
 	"context"
-	"crypto/sha256"
 	"errors"
 	"fmt"
 	"io"
@@ -56,8 +55,6 @@ func tarOf(t testing.TB, files ...file) []byte {
 	b.Write(make([]byte, 1024))
 	return b.Bytes()
 }
-
-func hex(data []byte) string { return fmt.Sprintf("%x", sha256.Sum256(data)) }
 
 // legacy is what docker save wrote before version 25, of images that share layers: a folder per layer, and
 // links to layers that are there already.

@@ -24,6 +24,14 @@ var (
 	ErrDamaged = errors.New("damaged database")
 )
 
+// conflictError is ErrInUse in the words of docker's daemon, which scripts rely on.
+type conflictError struct{ text string }
+
+func (e *conflictError) Error() string        { return "conflict: " + e.text }
+func (e *conflictError) Is(target error) bool { return target == ErrInUse }
+
+func conflictf(format string, args ...any) error { return &conflictError{fmt.Sprintf(format, args...)} }
+
 // fullError is ENOSPC in words that name the store. It is unix.ENOSPC to
 // errors.Is whoever noticed it, SQLite or a write.
 type fullError struct {

@@ -93,8 +93,8 @@ func (u *unname) remove(ctx context.Context, tx querier, nameOrID string) error 
 		if user, err := u.user(ctx, tx, f.images); err != nil {
 			return err
 		} else if user != "" {
-			return fmt.Errorf("conflict: unable to remove repository reference %q (must force) - %s is using its referenced image %s: %w",
-				f.ref.Familiar(), user, short(id), ErrInUse)
+			return conflictf("unable to remove repository reference %q (must force) - %s is using its referenced image %s",
+				f.ref.Familiar(), user, short(id))
 		}
 	}
 	names, err = u.untag(ctx, tx, names, drop)
@@ -200,14 +200,14 @@ func (u *unname) conflict(ctx context.Context, tx querier, id digest.Digest, che
 		return err
 	}
 	if len(images) > 0 && images[0].Children > 0 {
-		return fmt.Errorf("conflict: unable to delete %s (cannot be forced) - image has dependent child images: %w", short(id), ErrInUse)
+		return conflictf("unable to delete %s (cannot be forced) - image has dependent child images", short(id))
 	}
 	user, err := u.user(ctx, tx, images)
 	if err != nil {
 		return err
 	}
 	if user != "" {
-		return fmt.Errorf("conflict: unable to delete %s (cannot be forced) - image is being used by %s: %w", short(id), user, ErrInUse)
+		return conflictf("unable to delete %s (cannot be forced) - image is being used by %s", short(id), user)
 	}
 	if checkNames && len(names) > 0 && !u.o.Force {
 		return multiple(id)
@@ -216,7 +216,7 @@ func (u *unname) conflict(ctx context.Context, tx querier, id digest.Digest, che
 }
 
 func multiple(id digest.Digest) error {
-	return fmt.Errorf("conflict: unable to delete %s (must be forced) - image is referenced in multiple repositories: %w", short(id), ErrInUse)
+	return conflictf("unable to delete %s (must be forced) - image is referenced in multiple repositories", short(id))
 }
 
 // user returns the holder of a lease on one of images that says who it is, or "".

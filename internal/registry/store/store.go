@@ -10,6 +10,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strings"
 	"sync"
 	"time"
 
@@ -149,6 +150,9 @@ func (s *Store) makeFolders() error {
 	if err := os.MkdirAll(s.root, 0o700); err != nil {
 		return err
 	}
+	if err := checkFree(s.root); err != nil {
+		return err
+	}
 	for _, dir := range folders {
 		if err := os.MkdirAll(filepath.Join(s.root, dir), 0o700); err != nil {
 			return err
@@ -163,6 +167,25 @@ func (s *Store) makeFolders() error {
 	}
 	_, err = f.WriteString(layoutFile)
 	return errors.Join(err, f.Close())
+}
+
+// checkFree refuses a folder that other things are in: a store made there by a
+// slip of the keyboard would be mixed with them. What a store that is being made has in it is no other thing.
+func checkFree(root string) error {
+	entries, err := os.ReadDir(root)
+	if err != nil {
+		return err
+	}
+	for _, e := range entries {
+		name := e.Name()
+		ours := slices.ContainsFunc(folders, func(f string) bool { return name == f || strings.HasPrefix(f, name+"/") }) ||
+			strings.HasPrefix(name, "nacre.db") || strings.HasPrefix(name, "damaged-") ||
+			name == "oci-layout" || name == "reserve" || name == "form" || name == "lost+found"
+		if !ours {
+			return fmt.Errorf("%s holds other things, %q for one, and is no store: name an empty or a new folder", root, name)
+		}
+	}
+	return nil
 }
 
 // Close ends the use of the store: leases are released, layers closed, what was

@@ -1,0 +1,93 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"strings"
+	"unicode"
+	"unicode/utf8"
+
+	"nacre/internal/build"
+	"nacre/internal/dockerfile"
+	"nacre/internal/registry/store"
+	"nacre/internal/sandbox"
+)
+
+// hintError carries what to do next, shown on its own line.
+type hintError struct {
+	err  error
+	hint string
+}
+
+func (e *hintError) Error() string { return e.err.Error() }
+func (e *hintError) Unwrap() error { return e.err }
+
+// several are the errors of a command that goes on after one, each reported on its own.
+type several []error
+
+func (s several) Error() string   { return errors.Join(s...).Error() }
+func (s several) Unwrap() []error { return s }
+
+// orNil is the error of a command that had these; nil if there were none.
+func (s several) orNil() error {
+	if len(s) == 0 {
+		return nil
+	}
+	return s
+}
+
+// report prints an error: what and where, then what to do.
+func (a *app) report(err error) {
+	var exit *exitError
+	if errors.As(err, &exit) && exit.err == nil {
+		return
+	}
+	var list several
+	if !errors.As(err, &list) {
+		list = several{err}
+	}
+	for _, err := range list {
+		fmt.Fprintf(a.stderr, "error: %s\n", printable(err.Error()))
+		var df *dockerfile.Error
+		if errors.As(err, &df) && df.Detail() != "" {
+			fmt.Fprintln(a.stderr, printable(strings.TrimRight(df.Detail(), "\n")))
+		}
+		if h := hint(err); h != "" {
+			fmt.Fprintf(a.stderr, "hint: %s\n", printable(h))
+		}
+	}
+}
+
+// hint is what to do about an error, where that is known.
+func hint(err error) string {
+	var df *dockerfile.Error
+	var h *hintError
+	var start *sandbox.StartError
+	var src *build.SourceError
+	switch {
+	case errors.As(err, &df) && df.Hint != "":
+		return df.Hint
+	case errors.As(err, &h):
+		return h.hint
+	case errors.As(err, &src):
+		return src.Hint
+	case errors.Is(err, store.ErrAmbiguous):
+		return "give more of the ID"
+	case errors.As(err, &start) && start.Code == sandbox.CodeSandbox && errors.Is(err, fs.ErrPermission) && os.Geteuid() != 0:
+		return "RUN and run need root for now: try sudo; a Dockerfile of COPY, ADD and metadata builds as any user"
+	}
+	return ""
+}
+
+// printable replaces what could disturb a terminal: messages quote names and lines
+// that others wrote.
+func printable(s string) string {
+	return strings.Map(func(r rune) rune {
+		if r != '\n' && r != '\t' && !unicode.IsPrint(r) {
+			return utf8.RuneError
+		}
+		return r
+	}, s)
+}
