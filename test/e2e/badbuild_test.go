@@ -42,8 +42,9 @@ func TestBadBuild(t *testing.T) {
 		{"bad port", "FROM busybox\nEXPOSE 99999999\n", nil, []string{`Dockerfile:2`, `99999999`}},
 		{"bad signal", "FROM busybox\nSTOPSIGNAL SIGNOPE\n", nil, []string{`Dockerfile:2`, `SIGNOPE`}},
 		{"required variable", "FROM busybox\nARG V\nRUN true\nENV A=${V:?say which version}\n", nil, []string{`Dockerfile:4`, `say which version`}},
-		{"not yet: mounts", "FROM busybox\nRUN --mount=type=cache,target=/x true\n", nil, []string{`Dockerfile:2`, `(?i)mount`, `(?i)not supported`}},
-		{"not yet: remote files", "FROM busybox\nADD https://example.com/a /a\n", nil, []string{`Dockerfile:2`, `(?i)not supported`}},
+		{"required secret", "FROM busybox\nRUN --mount=type=secret,id=key,required true\n", nil, []string{`Dockerfile:2`, `key`, `--secret`}},
+		{"server that is not there", "FROM scratch\nADD http://127.0.0.1:1/a /a\n", nil, []string{`Dockerfile:2`, `127.0.0.1:1`, `refused`}},
+		{"not yet: devices", "FROM busybox\nRUN --device=vendor.com/device true\n", nil, []string{`Dockerfile:2`, `(?i)device`}},
 		{"no such program", "FROM busybox\nRUN [\"/bin/nope\"]\n", nil, []string{`Dockerfile:2`, `/bin/nope`, `127`}},
 		{"not a program", "FROM busybox\nCOPY a /a\nRUN [\"/a\"]\n", nil, []string{`Dockerfile:3`, `126`}},
 	} {
