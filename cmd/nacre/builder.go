@@ -123,7 +123,7 @@ func builderPruneCommand(a *app) *cobra.Command {
 				}
 				o.KeepCache = n
 			}
-			return builderPrune(cmd, a, f, o)
+			return a.prune(cmd.Context(), f.force, "build cache", o)
 		},
 	}
 	fl := cmd.Flags()
@@ -132,24 +132,6 @@ func builderPruneCommand(a *app) *cobra.Command {
 	fl.StringArrayVar(&f.filters, "filter", nil, "until=TIME, id=CACHE or type=regular|exec.cachemount")
 	fl.StringVar(&keep, "keep-storage", "", "keep what was used last, up to this size")
 	return cmd
-}
-
-func builderPrune(cmd *cobra.Command, a *app, f pruneFlags, o store.PruneOptions) error {
-	if !f.force {
-		if ok, err := a.confirm(cmd.Context(), "This will remove build cache."); err != nil || !ok {
-			return err
-		}
-	}
-	s, err := a.store(cmd.Context())
-	if err != nil {
-		return err
-	}
-	r, err := s.Prune(cmd.Context(), o)
-	if err != nil {
-		return err
-	}
-	printPruned(a, r)
-	return nil
 }
 
 func cacheExportCommand(a *app) *cobra.Command {

@@ -146,16 +146,21 @@ func runPrune(cmd *cobra.Command, a *app, f pruneFlags, what string, cache bool)
 	if err := f.apply(&o); err != nil {
 		return err
 	}
-	if !f.force {
-		if ok, err := a.confirm(cmd.Context(), "This will remove "+what+"."); err != nil || !ok {
+	return a.prune(cmd.Context(), f.force, what, o)
+}
+
+// prune removes what o says, after asking unless force is set, and lists it.
+func (a *app) prune(ctx context.Context, force bool, what string, o store.PruneOptions) error {
+	if !force {
+		if ok, err := a.confirm(ctx, "This will remove "+what+"."); err != nil || !ok {
 			return err
 		}
 	}
-	s, err := a.store(cmd.Context())
+	s, err := a.store(ctx)
 	if err != nil {
 		return err
 	}
-	r, err := s.Prune(cmd.Context(), o)
+	r, err := s.Prune(ctx, o)
 	if err != nil {
 		return err
 	}
