@@ -34,7 +34,9 @@ type Ranger interface {
 // Resumer is an Upload that goes on where an earlier one was broken off.
 type Resumer interface {
 	// Offset is how much of the content is there already: the first Write continues
-	// after it.
+	// after it. It may be all of it, and then Commit is all that is left to do. It is called before the
+	// first Write; who never calls it writes from the beginning. What was there is verified
+	// by Commit with the rest, and forgotten where that fails.
 	Offset() int64
 }
 

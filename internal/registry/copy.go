@@ -20,9 +20,15 @@ type CopyOptions struct {
 	Step func() int
 	// Platform, where ref names an index: only the image for it is copied.
 	Platform *image.Platform
+	// KeepIndex copies the index that Platform chooses from too, as it is; so the digest stays
+	// what it was. dst must bear an index most of whose images it lacks, as the store does.
+	KeepIndex bool
 	// Partial leaves out images of an index that src does not have, as
 	// when only one platform of it was ever pulled. The index is copied as it is.
 	Partial bool
+	// Referrers copies what refers to the copied manifests as its subject (signatures, SBOMs), and
+	// what refers to that. src must be able to list it.
+	Referrers bool
 	// Parallel is how many blobs are copied at once; 0 means 4, which fills most links
 	// and is what registries bear from one client. A Serial dst gets one at a time.
 	Parallel int
@@ -44,8 +50,9 @@ const (
 
 // Copy copies what ref names, with everything it refers to, from src to dst, under
 // the name as (zero: ref). Bytes and so digests are kept; content of unknown types is
-// carried along. Only what dst lacks is sent, and a manifest after what it refers to. It
-// returns the descriptor that as now names.
+// carried along. Only what dst lacks is sent, and a manifest after what it refers to. Between
+// repositories of one registry that is a Mounter, blobs are mounted. An upload that is a Resumer
+// goes on where an earlier one was broken off. It returns the descriptor that as now names.
 // Errors: ErrAbsent, ErrDigest, ErrSize, ErrInvalid, image.ErrNoPlatform, those of src and dst.
 func Copy(ctx context.Context, dst Writer, as Ref, src Reader, ref Ref, o CopyOptions) (Descriptor, error) {
 	t := newTransfer(dst, as, src, ref, o)
@@ -67,7 +74,8 @@ type transfer struct {
 
 	// What is to be copied, found by gather.
 	blobs     []Descriptor
-	manifests []manifest // each after those it refers to
+	manifests []manifest   // each after those it refers to
+	referrers []Descriptor // those of manifests that are there as referrers, to be recorded by digest
 	seen      map[seen]bool
 	bytes     int
 }
@@ -114,6 +122,11 @@ func (t *transfer) run(ctx context.Context, ref Ref) (Descriptor, error) {
 	if err := t.gather(ctx, d, 0); err != nil {
 		return Descriptor{}, err
 	}
+	if t.o.Referrers {
+		if err := t.gatherReferrers(ctx); err != nil {
+			return Descriptor{}, err
+		}
+	}
 	if err := t.sendBlobs(ctx); err != nil {
 		return Descriptor{}, err
 	}
@@ -126,7 +139,15 @@ func (t *transfer) run(ctx context.Context, ref Ref) (Descriptor, error) {
 	if as.Tag == "" {
 		as.Digest = d.Digest
 	}
-	return d, t.dst.Tag(ctx, as, d)
+	if err := t.dst.Tag(ctx, as, d); err != nil {
+		return Descriptor{}, err
+	}
+	for _, r := range t.referrers {
+		if err := t.dst.Tag(ctx, Ref{Repo: t.dstRepo, Digest: r.Digest}, r); err != nil {
+			return Descriptor{}, fmt.Errorf("referrer %s: %w", r.Digest, err)
+		}
+	}
+	return d, nil
 }
 
 // resolve finds the manifest or index to copy.
@@ -142,22 +163,27 @@ func (t *transfer) resolve(ctx context.Context, ref Ref) (Descriptor, error) {
 		return Descriptor{}, fmt.Errorf("%w: media type %q", ErrUnsupported, d.MediaType)
 	}
 	for range maxNesting {
-		if t.o.Platform == nil || !image.IsIndex(d.MediaType) {
+		if t.o.Platform == nil || t.o.KeepIndex || !image.IsIndex(d.MediaType) {
 			return d, nil
 		}
 		data, err := t.read(ctx, d)
 		if err != nil {
 			return Descriptor{}, err
 		}
-		x, err := image.ParseIndex(data)
-		if err != nil {
-			return Descriptor{}, fmt.Errorf("%w: %s: %w", ErrInvalid, d.Digest, err)
-		}
-		if d, err = image.MatchPlatform(x, *t.o.Platform); err != nil {
+		if d, err = t.choose(d, data); err != nil {
 			return Descriptor{}, err
 		}
 	}
 	return Descriptor{}, fmt.Errorf("%w: indexes nested more than %d deep", ErrInvalid, maxNesting)
+}
+
+// choose finds the image for the wanted platform in the index d.
+func (t *transfer) choose(d Descriptor, data []byte) (Descriptor, error) {
+	x, err := image.ParseIndex(data)
+	if err != nil {
+		return Descriptor{}, fmt.Errorf("%w: %s: %w", ErrInvalid, d.Digest, err)
+	}
+	return image.MatchPlatform(x, *t.o.Platform)
 }
 
 // gather finds everything that d refers to, itself included.
@@ -191,6 +217,13 @@ func (t *transfer) gather(ctx context.Context, d Descriptor, depth int) error {
 	if err != nil {
 		return err
 	}
+	if t.o.Platform != nil && image.IsIndex(d.MediaType) {
+		chosen, err := t.choose(d, data)
+		if err != nil {
+			return err
+		}
+		refers = []Descriptor{chosen}
+	}
 	if err := t.gatherAll(ctx, d, refers, depth+1); err != nil {
 		return err
 	}
@@ -212,6 +245,28 @@ func (t *transfer) gatherAll(ctx context.Context, parent Descriptor, refers []De
 	}
 	if absent > 0 && absent == len(refers) {
 		return fmt.Errorf("%s: none of its %d images is here: %w", parent.Digest, absent, ErrAbsent)
+	}
+	return nil
+}
+
+// gatherReferrers finds what refers to what was found: the list of manifests grows meanwhile,
+// and ends as none is gathered twice.
+func (t *transfer) gatherReferrers(ctx context.Context) error {
+	src, ok := t.src.(ReadLister)
+	if !ok {
+		return fmt.Errorf("referrers: %w by the source", ErrUnsupported)
+	}
+	for i := 0; i < len(t.manifests); i++ {
+		subject := t.manifests[i].Digest
+		for d, err := range Referrers(ctx, src, t.srcRepo, subject) {
+			if err == nil {
+				err = t.gather(ctx, d, 0)
+			}
+			if err != nil {
+				return fmt.Errorf("referrers of %s: %w", subject, err)
+			}
+			t.referrers = append(t.referrers, d)
+		}
 	}
 	return nil
 }

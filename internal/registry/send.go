@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"reflect"
 	"time"
 
 	"nacre/internal/event"
@@ -29,21 +30,76 @@ func (t *transfer) sendBlob(ctx context.Context, d Descriptor) error {
 			s.cached = ok
 			return err
 		}
-		rc, err := t.src.Open(ctx, t.srcRepo, d)
-		if errors.Is(err, ErrAbsent) && MayLack(d) {
-			s.note = "left where it is: " + d.URLs[0]
-			return nil
-		}
-		if err != nil {
+		if ok, err := t.mount(ctx, d); err != nil || ok {
+			s.cached, s.note = ok, "mounted from "+t.srcRepo
 			return err
 		}
-		defer rc.Close()
-		var r io.Reader = rc
-		if raw, ok := rc.(Raw); ok {
-			r = raw.Raw() // Commit verifies: once is enough
+		err := t.fetch(ctx, d, s, true)
+		if s.offset > 0 && damaged(err) {
+			// What was kept of an earlier upload was not the beginning of d.
+			err = t.fetch(ctx, d, s, false)
 		}
-		return t.upload(ctx, d, r, s)
+		return err
 	})
+}
+
+// damaged tells whether content was refused for what it is.
+func damaged(err error) bool {
+	return errors.Is(err, ErrDigest) || errors.Is(err, ErrSize) || errors.Is(err, ErrInvalid)
+}
+
+// mount takes d from another repository of one and the same registry, where that can be had.
+func (t *transfer) mount(ctx context.Context, d Descriptor) (bool, error) {
+	m, ok := t.dst.(Mounter)
+	if !ok || t.srcRepo == t.dstRepo || !reflect.TypeOf(t.dst).Comparable() || any(t.dst) != any(t.src) {
+		return false, nil
+	}
+	err := m.Mount(ctx, t.dstRepo, t.srcRepo, d)
+	if errors.Is(err, ErrUnsupported) || errors.Is(err, ErrAbsent) {
+		return false, nil
+	}
+	return err == nil, err
+}
+
+// fetch uploads d as it is read; with resume, after what the upload already has.
+func (t *transfer) fetch(ctx context.Context, d Descriptor, s *step, resume bool) error {
+	// Creating may wait for another process that receives the same: no connection waits with it.
+	up, err := t.dst.Create(ctx, t.dstRepo, d)
+	if err != nil {
+		return err
+	}
+	defer up.Cancel()
+	s.offset, s.sent = 0, 0
+	if r, ok := up.(Resumer); ok && resume {
+		s.offset = r.Offset()
+	}
+	if s.offset > 0 && s.offset == d.Size {
+		return up.Commit()
+	}
+	rc, err := t.open(ctx, d, s.offset)
+	if errors.Is(err, ErrAbsent) && MayLack(d) {
+		s.note = "left where it is: " + d.URLs[0]
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	defer rc.Close()
+	var r io.Reader = rc
+	if raw, ok := rc.(Raw); ok {
+		r = raw.Raw() // Commit verifies: once is enough
+	}
+	if err := pump(ctx, up, r, s.progress); err != nil {
+		return err
+	}
+	return up.Commit()
+}
+
+func (t *transfer) open(ctx context.Context, d Descriptor, offset int64) (io.ReadCloser, error) {
+	if offset == 0 {
+		return t.src.Open(ctx, t.srcRepo, d)
+	}
+	return OpenAt(ctx, t.src, t.srcRepo, d, offset)
 }
 
 // sendManifest uploads a manifest unless dst has it.
@@ -111,6 +167,7 @@ type step struct {
 	d      Descriptor
 	sink   event.Sink
 	sent   int64
+	offset int64 // what was there already
 	told   time.Time
 	cached bool
 	note   string
@@ -140,7 +197,7 @@ func (s *step) progress(n int64) {
 	s.sent += n
 	if now := time.Now(); now.Sub(s.told) >= progressEvery {
 		s.told = now
-		s.sink(event.Progress{ID: s.id, Time: now, Item: s.d.Digest.String(), Current: s.sent, Total: s.d.Size, Unit: "B"})
+		s.sink(event.Progress{ID: s.id, Time: now, Item: s.d.Digest.String(), Current: s.offset + s.sent, Total: s.d.Size, Unit: "B"})
 	}
 }
 

@@ -94,6 +94,7 @@ func (s *Store) Prune(ctx context.Context, o PruneOptions) (PruneReport, error) 
 	}
 	strays, err := s.removeStrays(ctx)
 	report.Bytes += strays
+	report.Bytes += s.prunePartials(func(time.Time, int64) bool { return false })
 	if o.CacheDirs {
 		var derr error
 		report.CacheDirs, derr = s.pruneCacheDirs(ctx, o, o.KeepCache-kept)

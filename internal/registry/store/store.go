@@ -51,6 +51,8 @@ type Store struct {
 	wrote   bool                      // this process added content: Close may sync
 	closed  bool
 
+	partialOnce sync.Once // of boundPartials
+
 	testOnlyPoint func(what string) // called wherever dying would leave something half done
 
 	ownMu sync.Mutex
@@ -58,7 +60,7 @@ type Store struct {
 }
 
 // The folders of a store.
-var folders = []string{"blobs/sha256", "layers", "trees", "contexts", "containers", "locks", "owners", "tmp"}
+var folders = []string{"blobs/sha256", "layers", "trees", "contexts", "containers", "locks", "owners", "partial", "tmp"}
 
 // layoutFile makes blobs/ recognizable as that of an OCI image layout (image spec, image-layout.md).
 const layoutFile = `{"imageLayoutVersion":"1.0.0"}`

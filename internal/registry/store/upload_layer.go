@@ -6,8 +6,6 @@ import (
 	"fmt"
 	"io"
 	"os"
-	"path/filepath"
-	"time"
 
 	"nacre/internal/layer"
 	"nacre/internal/registry"
@@ -21,12 +19,15 @@ type layerUpload struct {
 	dir    string // layer.tar and layer.erofs come to be here
 	remove func()
 	head   []byte   // the first bytes, until there are enough to tell a compression
+	begun  bool     // the head is sent
 	blob   *os.File // nil for a plain tar
 	pipe   *io.PipeWriter
 	done   chan struct{} // closed when Ingest returned
 	info   layer.Info
 	err    error // of Ingest
-	beat   time.Time
+	failed error // sticky, of what was written or replayed
+
+	replaying bool // what is taken comes from blob
 }
 
 // magicSize is enough bytes to recognize any compression that layer.Decompress does.
@@ -54,38 +55,62 @@ func newLayerUpload(u upload) (registry.Upload, error) {
 	return l, nil
 }
 
+// Offset implements registry.Resumer: what an earlier upload left goes the way of what
+// arrives. A plain tar is not kept, and begins again.
+func (u *layerUpload) Offset() int64 {
+	if f := u.resumePartial(); f != nil {
+		u.blob, u.replaying = f, true
+		u.failed = u.replay(f, u.take)
+		u.replaying = false
+	}
+	return u.check.Size()
+}
+
 func (u *layerUpload) Write(p []byte) (int, error) {
 	if u.ended {
 		return 0, fmt.Errorf("%s: upload has ended", u.d.Digest)
 	}
-	if n, err := u.check.Write(p); err != nil {
-		return n, err
+	if u.failed == nil {
+		u.failed = u.take(p)
 	}
-	if u.unlock != nil && time.Since(u.beat) > time.Second {
-		u.beat = time.Now()
-		os.Chtimes(u.s.uploadLock(u.d), u.beat, u.beat)
+	if u.failed != nil {
+		return 0, u.failed
 	}
-	if u.head != nil || u.check.Size() == int64(len(p)) {
-		u.head = append(u.head, p...)
-		if len(u.head) < magicSize {
-			return len(p), nil
-		}
-		head := u.head
-		u.head = nil
-		return len(p), u.send(head, true)
-	}
-	return len(p), u.send(p, false)
+	return len(p), nil
 }
 
-func (u *layerUpload) send(p []byte, first bool) error {
-	if first && compressed(p) {
-		f, err := os.OpenFile(filepath.Join(u.dir, "blob"), os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o644)
+// take passes bytes on once there are enough to tell what they are.
+func (u *layerUpload) take(p []byte) error {
+	if _, err := u.check.Write(p); err != nil {
+		return err
+	}
+	u.live()
+	if u.begun {
+		return u.send(p)
+	}
+	u.head = append(u.head, p...)
+	if len(u.head) < magicSize {
+		return nil
+	}
+	return u.begin()
+}
+
+// begin sends the head, to a file too if it is that of something compressed.
+func (u *layerUpload) begin() error {
+	head := u.head
+	u.head, u.begun = nil, true
+	if u.blob == nil && compressed(head) {
+		f, err := u.createPartial()
 		if err != nil {
 			return u.s.fail(err)
 		}
 		u.blob = f
 	}
-	if u.blob != nil {
+	return u.send(head)
+}
+
+func (u *layerUpload) send(p []byte) error {
+	if u.blob != nil && !u.replaying {
 		if _, err := u.blob.Write(p); err != nil {
 			return u.s.fail(err)
 		}
@@ -109,14 +134,18 @@ func (u *layerUpload) Commit() error {
 	if u.ended {
 		return fmt.Errorf("%s: upload has ended", u.d.Digest)
 	}
-	defer u.close()
-	if u.head != nil {
-		head := u.head
-		u.head = nil
-		if err := u.send(head, true); err != nil {
-			u.ended = true
-			return err
-		}
+	err := u.commit()
+	u.close(err != nil && worthKeeping(err))
+	return err
+}
+
+func (u *layerUpload) commit() error {
+	u.live()
+	if u.failed == nil && !u.begun {
+		u.failed = u.begin()
+	}
+	if u.failed != nil {
+		return u.failed
 	}
 	if err := u.finish(); err != nil {
 		return err
@@ -148,20 +177,8 @@ func (u *layerUpload) keep() error {
 		}
 		return u.s.adopt(u.ctx, u.lease, u.dir, u.info, "", nil)
 	}
-	if err := u.blob.Close(); err != nil {
-		return u.s.fail(err)
-	}
-	// Out of the directory that becomes the layer's.
-	tmp, err := u.s.tempName("blob")
-	if err != nil {
-		return err
-	}
-	if err := os.Rename(u.blob.Name(), tmp); err != nil {
-		return u.s.fail(err)
-	}
-	defer os.Remove(tmp) // gone from there if all went well
 	return u.s.adopt(u.ctx, u.lease, u.dir, u.info, u.d.Digest, func(tx querier, m *moves) error {
-		return u.s.placeBlob(u.ctx, tx, m, tmp, u.d, u.info.DiffID, u.s.boot)
+		return u.s.placeBlob(u.ctx, tx, m, u.blob.Name(), u.d, u.info.DiffID, u.s.boot)
 	})
 }
 
@@ -169,17 +186,18 @@ func (u *layerUpload) Cancel() error {
 	if u.ended {
 		return nil
 	}
-	u.ended = true
-	u.close()
+	u.close(worthKeeping(u.failed))
 	return nil
 }
 
-// close ends Ingest, if it still runs, and removes what is left.
-func (u *layerUpload) close() {
+// close ends Ingest, if it still runs, and removes what is of no use any more; keep says whether
+// what arrived is.
+func (u *layerUpload) close(keep bool) {
+	u.ended = true
 	u.pipe.CloseWithError(context.Canceled)
 	<-u.done
 	if u.blob != nil {
-		u.blob.Close()
+		u.leavePartial(u.blob, keep)
 	}
 	u.remove()
 	u.end()

@@ -17,11 +17,11 @@ func (s *Store) uploadLock(d registry.Descriptor) string {
 	return s.path("locks", "upload-"+d.Digest.Encoded())
 }
 
-// awaitUpload waits for another process that is receiving the same layer, so
-// that two builds pulling one base do it once. It returns nil without a lock
-// where this process itself is receiving it: waiting for oneself could last
-// for ever, as uploads may be begun and ended in any order.
-func (s *Store) awaitUpload(ctx context.Context, d registry.Descriptor) (unlock func(), err error) {
+// awaitUpload waits for another process that is receiving the same content, so
+// that two builds pulling one base do it once. It has no lock (locked is false) where the
+// other got stuck, and where this process itself is receiving it: waiting for oneself could
+// last for ever, as uploads may be begun and ended in any order. unlock may be nil.
+func (s *Store) awaitUpload(ctx context.Context, d registry.Descriptor) (unlock func(), locked bool, err error) {
 	path := s.uploadLock(d)
 	s.mu.Lock()
 	ours := s.uploads[d.Digest]
@@ -30,7 +30,7 @@ func (s *Store) awaitUpload(ctx context.Context, d registry.Descriptor) (unlock 
 	}
 	s.mu.Unlock()
 	if ours {
-		return nil, nil
+		return nil, false, nil
 	}
 	forget := func() {
 		s.mu.Lock()
@@ -42,15 +42,15 @@ func (s *Store) awaitUpload(ctx context.Context, d registry.Descriptor) (unlock 
 	go watchStall(stalled, path, cancel)
 	unlockFile, err := lockFile(stalled, path)
 	if errors.Is(context.Cause(stalled), errStalled) {
-		return forget, nil
+		return forget, false, nil
 	}
 	if err != nil {
 		forget()
-		return nil, s.fail(err)
+		return nil, false, s.fail(err)
 	}
 	now := time.Now()
 	os.Chtimes(path, now, now)
-	return func() { unlockFile(); forget() }, nil
+	return func() { unlockFile(); forget() }, true, nil
 }
 
 var errStalled = errors.New("the other upload got stuck")

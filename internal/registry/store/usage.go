@@ -15,7 +15,7 @@ type Usage struct {
 	Cache     UsageTotal // layers that only cache records need; Total counts all records
 	CacheDirs UsageTotal // what RUN --mount=type=cache keeps
 	Contexts  UsageTotal // stat caches
-	Temp      UsageTotal // tmp/: work going on, and leftovers
+	Temp      UsageTotal // tmp/ and partial/: work going on, and leftovers
 	Unused    UsageTotal // blobs and layers that nothing needs
 
 	// With verbose:
@@ -79,6 +79,10 @@ func (s *Store) Usage(ctx context.Context, verbose bool) (Usage, error) {
 	u.Contexts = folderUsage(s.path("contexts"))
 	u.Contexts.Reclaimable = u.Contexts.Size
 	u.Temp = folderUsage(s.path("tmp"))
+	partial := s.partialUsage()
+	u.Temp.Total += partial.Total
+	u.Temp.Size += partial.Size
+	u.Temp.Reclaimable += partial.Reclaimable
 	return u, nil
 }
 

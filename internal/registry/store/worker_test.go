@@ -30,6 +30,8 @@ func TestMain(m *testing.M) {
 		exit(busy())
 	case "story":
 		exit(story())
+	case "fetch":
+		exit(fetch())
 	case "open":
 		s, err := store.Open(context.Background(), os.Args[1], store.Options{})
 		if err == nil {
