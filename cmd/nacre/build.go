@@ -22,6 +22,7 @@ import (
 // buildFlags are the flags of build as given.
 type buildFlags struct {
 	grants
+	caches                       cacheFlags
 	tags, args, labels, hosts    []string
 	contexts, outputs            []string
 	noCacheFilter                []string
@@ -68,6 +69,7 @@ standard input: a tar is the context, anything else the Dockerfile, with no cont
 	fl.StringVar(&f.iidfile, "iidfile", "", "file to write the image ID to")
 	fl.StringVar(&f.platform, "platform", "", "platform to build for (default: this machine's)")
 	f.grants.register(fl)
+	f.caches.register(fl)
 	fl.BoolVar(&f.remove, "rm", true, "accepted for docker's sake: nothing is left behind in any case")
 	fl.MarkHidden("rm")
 	fl.MarkHidden("pull")
@@ -84,6 +86,9 @@ func runBuild(cmd *cobra.Command, a *app, f buildFlags, dir string) error {
 		return err
 	}
 	defer done()
+	if err := f.caches.apply(&o); err != nil {
+		return err
+	}
 	s, err := a.store(cmd.Context())
 	if err != nil {
 		return err

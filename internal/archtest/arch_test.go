@@ -25,6 +25,9 @@ var arrows = map[string][]string{
 	"internal/image":           {},
 	"internal/registry":        {"internal/event", "internal/image"},
 
+	// A cache as an image in a registry.
+	"internal/cache/portable": {"internal/cache", "internal/image", "internal/registry"},
+
 	// Parts: each turns one thing into another.
 	"internal/layer":      {},
 	"internal/rootfs":     {"internal/layer"},
@@ -46,7 +49,7 @@ var arrows = map[string][]string{
 
 	// The one place that knows the parts. It does not know who shows what it says.
 	"internal/build": {
-		"internal/cache", "internal/copier", "internal/dockerfile", "internal/event", "internal/graph", "internal/image",
+		"internal/cache", "internal/cache/portable", "internal/copier", "internal/dockerfile", "internal/event", "internal/graph", "internal/image",
 		"internal/layer", "internal/network", "internal/registry", "internal/registry/layout", "internal/registry/store", "internal/rootfs", "internal/sandbox", "internal/source", "internal/source/remote",
 	},
 

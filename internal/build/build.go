@@ -59,6 +59,9 @@ type Options struct {
 	SSH map[string]string
 	// Allow are the entitlements RUN may ask for: "network.host", "security.insecure".
 	Allow []string
+	// CacheFrom are caches to look into after the store's own, CacheTo where to write them.
+	CacheFrom []CacheFrom
+	CacheTo   []CacheTo
 }
 
 // Builder builds into a store.
@@ -107,11 +110,18 @@ func (b Builder) Build(ctx context.Context, o Options) (Result, error) {
 	s := newSolver(b, o, g, lease, source)
 	defer s.close()
 	s.announce(g)
+	if err := s.importCaches(ctx); err != nil {
+		return Result{}, err
+	}
 	last, err := s.solveTarget(ctx, g.Target)
 	if err != nil {
 		return Result{}, err
 	}
-	return s.export(ctx, g.Target, last)
+	r, err := s.export(ctx, g.Target, last)
+	if err != nil {
+		return r, err
+	}
+	return r, s.exportCaches(ctx, last.layers)
 }
 
 func (b Builder) withDefaults() Builder {

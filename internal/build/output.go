@@ -41,8 +41,8 @@ func (a assembled) Open(ctx context.Context, repo string, d registry.Descriptor)
 
 // outputs writes what was asked for besides the image.
 func (s *solver) outputs(ctx context.Context, r Result) error {
-	for i, o := range s.o.Outputs {
-		done := s.begin(event.Step{ID: s.afterGraph + i, Name: o.Name})
+	for _, o := range s.o.Outputs {
+		done := s.begin(event.Step{ID: s.nextStep(), Name: o.Name})
 		if err := done(event.Done{}, o.Write(ctx, r)); err != nil {
 			return err
 		}

@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"nacre/internal/cache"
+	"nacre/internal/cache/portable"
 	"nacre/internal/event"
 	"nacre/internal/graph"
 	"nacre/internal/registry"
@@ -45,7 +46,9 @@ type solver struct {
 	source *contextSource
 	named  map[string]*contextSource // contexts of files that have a name
 
-	afterGraph int // the first step ID that nothing in the graph has
+	afterGraph int // the first step ID that nothing has yet
+
+	recorder *portable.Recorder // with CacheTo: what the build used and made
 
 	solved  memo[*graph.Step, *root]
 	running memo[cache.Key, cache.Output]  // steps that are alike execute once

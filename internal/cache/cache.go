@@ -48,6 +48,18 @@ type Cache interface {
 	Nearest(ctx context.Context, slot string) (Record, bool, error)
 }
 
+// Entry is a record with its output.
+type Entry struct {
+	Record
+	Output
+}
+
+// Recaller is a Cache that tells what it has of a layer.
+type Recaller interface {
+	// Recall returns the entries whose output is the layer, oldest first.
+	Recall(ctx context.Context, diffID digest.Digest) ([]Entry, error)
+}
+
 // Hash builds a Key from fields. The zero value is not ready; use NewHash.
 type Hash struct {
 	slot   string

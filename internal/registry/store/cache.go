@@ -9,6 +9,8 @@ import (
 
 	"nacre/internal/cache"
 	"nacre/internal/registry"
+
+	"github.com/opencontainers/go-digest"
 )
 
 // Cache returns the build cache of the store. Its records keep their layers from
@@ -91,6 +93,36 @@ func (c records) Nearest(ctx context.Context, slot string) (cache.Record, bool, 
 		return cache.Record{}, false, nil // damaged: it explains nothing
 	}
 	return rec, true, nil
+}
+
+// Recall implements cache.Recaller. Records that are damaged are left out.
+func (c records) Recall(ctx context.Context, diffID digest.Digest) ([]cache.Entry, error) {
+	type row struct {
+		cache.Entry
+		ok bool
+	}
+	rows, err := all(ctx, c.s.db, func(r *sql.Rows) (v row, err error) {
+		var slot, created string
+		var fields []byte
+		if err := r.Scan(&slot, &fields, (*string)(&v.DiffID), (*string)(&v.Content), &created, &v.Size); err != nil {
+			return v, err
+		}
+		var timeErr, fieldsErr error
+		v.Created, timeErr = time.Parse(time.RFC3339Nano, created)
+		v.Record, fieldsErr = cache.Decode(slot, fields)
+		v.ok = timeErr == nil && fieldsErr == nil
+		return v, nil
+	}, "SELECT slot, fields, layer, content, created, size FROM cache WHERE layer = ? ORDER BY added, rowid", diffID)
+	if err != nil {
+		return nil, fmt.Errorf("cache: %w", c.s.fail(err))
+	}
+	var list []cache.Entry
+	for _, v := range rows {
+		if v.ok {
+			list = append(list, v.Entry)
+		}
+	}
+	return list, nil
 }
 
 // noteHits records when cache records were last used.

@@ -1,0 +1,134 @@
+package build
+
+import (
+	"context"
+	"errors"
+	"fmt"
+
+	"nacre/internal/cache/portable"
+	"nacre/internal/event"
+	"nacre/internal/image"
+	"nacre/internal/registry"
+	"nacre/internal/registry/store"
+
+	"github.com/opencontainers/go-digest"
+)
+
+// CacheFrom is a cache that a build elsewhere wrote. One that cannot be read is warned of:
+// a build does without.
+type CacheFrom struct {
+	Name string // as shown: "local dir"
+	Open func(ctx context.Context) (registry.Reader, registry.Ref, error)
+}
+
+// CacheTo is where the records that a build used and made are written, with their layers.
+type CacheTo struct {
+	Name string
+	Open func(ctx context.Context) (registry.Writer, registry.Ref, error)
+	// Layers gives the blobs; nil: as they are in the store, uncompressed.
+	Layers portable.Layers
+	// Max is mode=max: the layers of every step. Otherwise those of the result.
+	Max bool
+	// IgnoreError makes a failure a warning.
+	IgnoreError bool
+}
+
+// importCaches puts the caches of earlier builds behind the local one, the first
+// named before the others.
+func (s *solver) importCaches(ctx context.Context) error {
+	for _, from := range s.o.CacheFrom {
+		done := s.begin(event.Step{ID: s.nextStep(), Name: "importing cache from " + from.Name})
+		n, err := s.importCache(ctx, from)
+		if ctx.Err() != nil {
+			return done(event.Done{}, ctx.Err())
+		}
+		note := fmt.Sprintf("%d records", n)
+		if err != nil {
+			note = "not used"
+			s.Sink(event.Warning{Text: fmt.Sprintf("cache from %s is not used: %v", from.Name, err)})
+		}
+		done(event.Done{Note: note}, nil)
+	}
+	if len(s.o.CacheTo) > 0 {
+		s.recorder = portable.NewRecorder(s.Cache)
+		s.Cache = s.recorder
+	}
+	return nil
+}
+
+func (s *solver) importCache(ctx context.Context, from CacheFrom) (int, error) {
+	src, ref, err := from.Open(ctx)
+	if err != nil {
+		return 0, err
+	}
+	c, err := portable.Import(ctx, s.Cache, s.Store, portable.From{
+		Registry: src, Ref: ref,
+		Warn: func(err error) {
+			s.Sink(event.Warning{Text: fmt.Sprintf("cache from %s: %v", from.Name, err), Hint: "the step is executed instead"})
+		},
+	}, s.base)
+	if err != nil {
+		return 0, err
+	}
+	s.Cache = c
+	return c.Len(), nil
+}
+
+// exportCaches writes what the build used and made to where it was asked for. layers are
+// those of the result.
+func (s *solver) exportCaches(ctx context.Context, layers []digest.Digest) error {
+	for _, to := range s.o.CacheTo {
+		done := s.begin(event.Step{ID: s.nextStep(), Name: "exporting cache to " + to.Name})
+		d, err := s.exportCache(ctx, to, layers)
+		if err != nil && to.IgnoreError && ctx.Err() == nil {
+			s.Sink(event.Warning{Text: fmt.Sprintf("cache to %s: %v", to.Name, err)})
+			err = nil
+		}
+		if err != nil {
+			err = fmt.Errorf("cache to %s: %w", to.Name, err)
+		}
+		if err := done(event.Done{Note: d.Digest.String()}, err); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (s *solver) exportCache(ctx context.Context, to CacheTo, layers []digest.Digest) (registry.Descriptor, error) {
+	if to.Max {
+		layers = nil // all
+	} else if layers == nil {
+		layers = []digest.Digest{}
+	}
+	entries, err := s.recorder.Entries(ctx, layers)
+	if err != nil {
+		return registry.Descriptor{}, err
+	}
+	dst, ref, err := to.Open(ctx)
+	if err != nil {
+		return registry.Descriptor{}, err
+	}
+	blobs := to.Layers
+	if blobs == nil {
+		blobs = plainLayers{s.Store}
+	}
+	return portable.Export(ctx, dst, ref, blobs, entries, s.base, registry.CopyOptions{Sink: s.Sink, Step: s.nextStep})
+}
+
+// nextStep gives IDs to steps that come up after the plan, one call at a time.
+func (s *solver) nextStep() int {
+	s.afterGraph++
+	return s.afterGraph - 1
+}
+
+// plainLayers gives the layers of the store as they are.
+type plainLayers struct{ *store.Store }
+
+// Blob implements portable.Layers.
+func (l plainLayers) Blob(ctx context.Context, diffID digest.Digest) (registry.Descriptor, error) {
+	info, err := l.LayerInfo(ctx, diffID)
+	if err != nil {
+		return registry.Descriptor{}, errors.Join(err, registry.ErrAbsent)
+	}
+	return registry.Descriptor{MediaType: image.TypeLayer, Digest: diffID, Size: info.Size}, nil
+}

@@ -1,0 +1,123 @@
+// Package portable writes what a build cache holds as an image into a registry, and
+// reads it back where another machine builds: --cache-to and --cache-from.
+//
+// The image is an artifact of the OCI image spec: its layers are those that cached steps
+// made, as they travel, and its config lists the records that lead to them. docs/formats.md
+// has the bytes. Any registry.Writer takes it: a layout in a folder, or a remote registry.
+package portable
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"strings"
+	"time"
+
+	"nacre/internal/cache"
+	"nacre/internal/image"
+
+	"github.com/opencontainers/go-digest"
+)
+
+const (
+	// ArtifactType is that of the manifest.
+	ArtifactType = "application/vnd.nacre.cache.v1"
+	// ConfigType is the media type of the config.
+	ConfigType = "application/vnd.nacre.cache.config.v1+json"
+
+	// maxConfig bounds the config in bytes: some 50,000 steps.
+	maxConfig = 64 << 20
+)
+
+// ErrFormat: an image that is no cache, or not one of ours.
+var ErrFormat = errors.New("not a build cache")
+
+// config is the config of the image. Layers are in the order of the manifest's.
+type config struct {
+	Layers  []digest.Digest `json:"layers"` // diffIDs
+	Records []record        `json:"records"`
+}
+
+type record struct {
+	Slot string `json:"slot"`
+	// Fields are what the key hashes, as cache.Record.Encode writes them.
+	Fields  []byte        `json:"fields"`
+	Layer   int           `json:"layer"` // which of Layers came out
+	Content digest.Digest `json:"content"`
+	Created time.Time     `json:"created"`
+	Size    int64         `json:"size"`
+}
+
+// newConfig lists entries. Their layers are in the order of their first use.
+func newConfig(entries []cache.Entry, base string) config {
+	var c config
+	place := map[digest.Digest]int{}
+	for _, e := range entries {
+		n, ok := place[e.DiffID]
+		if !ok {
+			n = len(c.Layers)
+			place[e.DiffID] = n
+			c.Layers = append(c.Layers, e.DiffID)
+		}
+		c.Records = append(c.Records, record{
+			Slot: relative(e.Slot, base), Fields: e.Encode(), Layer: n,
+			Content: e.Content, Created: e.Created, Size: e.Size,
+		})
+	}
+	return c
+}
+
+// parseConfig reads a config and checks it. Keys are computed from the fields, so that
+// no record can claim another's. Errors: ErrFormat.
+func parseConfig(data []byte, base string) ([]cache.Entry, []digest.Digest, error) {
+	var c config
+	if err := json.Unmarshal(data, &c); err != nil {
+		return nil, nil, fmt.Errorf("%w: config: %w", ErrFormat, err)
+	}
+	for i, d := range c.Layers {
+		if err := d.Validate(); err != nil {
+			return nil, nil, fmt.Errorf("%w: layers[%d]: %w", ErrFormat, i, err)
+		}
+	}
+	entries := make([]cache.Entry, len(c.Records))
+	for i, r := range c.Records {
+		rec, err := cache.Decode(absolute(r.Slot, base), r.Fields)
+		if err == nil && (r.Layer < 0 || r.Layer >= len(c.Layers)) {
+			err = fmt.Errorf("there is no layer %d", r.Layer)
+		}
+		if err == nil {
+			err = r.Content.Validate()
+		}
+		if err != nil {
+			return nil, nil, fmt.Errorf("%w: records[%d]: %w", ErrFormat, i, err)
+		}
+		entries[i] = cache.Entry{Record: rec, Output: cache.Output{
+			DiffID: c.Layers[r.Layer], Content: r.Content, Created: r.Created, Size: r.Size,
+		}}
+	}
+	return entries, c.Layers, nil
+}
+
+func (c config) marshal() ([]byte, error) {
+	data, err := image.Marshal(c)
+	if err == nil && len(data) > maxConfig {
+		err = fmt.Errorf("cache records of %d bytes, more than %d", len(data), maxConfig)
+	}
+	return data, err
+}
+
+// relative takes the place where a build was out of a slot: another machine has it
+// elsewhere, and it is nobody's business.
+func relative(slot, base string) string {
+	if rest, ok := strings.CutPrefix(slot, base+"\x00"); ok && base != "" {
+		return "\x00" + rest
+	}
+	return slot
+}
+
+func absolute(slot, base string) string {
+	if strings.HasPrefix(slot, "\x00") {
+		return base + slot
+	}
+	return slot
+}
