@@ -179,15 +179,20 @@ func (s *Store) insertTyped(ctx context.Context, tx querier, d registry.Descript
 // keepBlob moves a finished file from tmp to its place and records it; boot is
 // empty if the file is synced. Its name in the folder is synced when an image that refers to it is named.
 func (s *Store) keepBlob(ctx context.Context, l *Lease, tmp string, d registry.Descriptor, boot string, refs []registry.Descriptor) error {
+	return s.keep(ctx, l, tmp, d, "", boot, func(tx querier) error { return insertEdges(ctx, tx, d.Digest, refs) })
+}
+
+// keep is keepBlob of what may be the compressed form of a layer; also is called in the same transaction.
+func (s *Store) keep(ctx context.Context, l *Lease, tmp string, d registry.Descriptor, of digest.Digest, boot string, also func(tx querier) error) error {
 	moved := moves{s: s}
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	made := l.made
 	err := s.update(ctx, func(tx querier) error {
-		if err := s.placeBlob(ctx, tx, &moved, tmp, d, "", boot); err != nil {
+		if err := s.placeBlob(ctx, tx, &moved, tmp, d, of, boot); err != nil {
 			return err
 		}
-		if err := insertEdges(ctx, tx, d.Digest, refs); err != nil {
+		if err := also(tx); err != nil {
 			return err
 		}
 		return l.insert(ctx, tx, d.Digest)

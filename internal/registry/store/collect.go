@@ -65,10 +65,12 @@ func (s *Store) remove(ctx context.Context, f func(tx querier, r *removal) error
 	return r.gone, nil
 }
 
-// layer removes a layer in all its forms.
+// layer removes a layer, and what is recorded of compressed forms of it.
 func (r *removal) layer(ctx context.Context, tx querier, d digest.Digest) error {
-	if _, err := tx.ExecContext(ctx, "DELETE FROM layer WHERE diffid = ?", d); err != nil {
-		return err
+	for _, q := range []string{"DELETE FROM layer WHERE diffid = ?", "DELETE FROM form WHERE layer = ?"} {
+		if _, err := tx.ExecContext(ctx, q, d); err != nil {
+			return err
+		}
 	}
 	dir, tree := r.s.LayerDir(d), r.s.treeDir(d)
 	r.gone.Bytes += diskUsage(dir) + diskUsage(tree)
@@ -81,8 +83,10 @@ func (r *removal) layer(ctx context.Context, tx querier, d digest.Digest) error 
 
 // blob removes a blob. What a manifest refers to stays on record: see forgetBlob.
 func (r *removal) blob(ctx context.Context, tx querier, d digest.Digest) error {
-	if _, err := tx.ExecContext(ctx, "DELETE FROM blob WHERE digest = ?", d); err != nil {
-		return err
+	for _, q := range []string{"DELETE FROM blob WHERE digest = ?", "DELETE FROM remade WHERE src = ?1 OR digest = ?1"} {
+		if _, err := tx.ExecContext(ctx, q, d); err != nil {
+			return err
+		}
 	}
 	r.gone.Bytes += diskUsage(r.s.blobPath(d))
 	r.gone.Blobs = append(r.gone.Blobs, d)
@@ -102,6 +106,7 @@ func referrer(ctx context.Context, tx querier, d digest.Digest) (string, error) 
 			(SELECT 'image ' || digest FROM image WHERE digest = ?1),
 			(SELECT 'manifest ' || src FROM edge WHERE dst IN (SELECT d FROM same) LIMIT 1),
 			(SELECT 'a cache record' FROM cache WHERE layer IN (SELECT d FROM same) LIMIT 1),
+			(SELECT 'manifest ' || src FROM remade WHERE digest = ?1 OR config <> '' AND config = ?1 LIMIT 1),
 			'')`, d).Scan(&user)
 	return user, err
 }
@@ -151,7 +156,10 @@ func (s *Store) collectOne(ctx context.Context, tx querier, r *removal, d digest
 	if err != nil && !errors.Is(err, registry.ErrAbsent) {
 		return nil, err
 	}
-	freed, ferr := texts[digest.Digest](ctx, tx, `SELECT dst FROM edge WHERE src = ?1
+	freed, ferr := texts[digest.Digest](ctx, tx, `SELECT digest FROM remade WHERE src = ?1
+		UNION SELECT config FROM remade WHERE src = ?1 AND config <> ''
+		UNION SELECT digest FROM form WHERE layer = ?1
+		UNION SELECT dst FROM edge WHERE src = ?1
 		UNION SELECT layer FROM blob WHERE digest = ?1 AND layer IS NOT NULL
 		UNION SELECT digest FROM blob WHERE layer = ?1`, d)
 	if ferr != nil {
@@ -207,14 +215,19 @@ func (s *Store) liveOwners(ctx context.Context, q querier) (string, error) {
 }
 
 // reach is all that is needed: from images, cache records and leases of the owners in ?1 along the
-// edges, and from compressed forms to layers and back.
+// edges, and from compressed forms to layers and back. A form that was made here can be made again, and the
+// layer alone does not need it. A remade manifest goes with what it was made of, but does not hold its layers.
 const reach = `
-	WITH RECURSIVE reach (d) AS (
+	WITH RECURSIVE way (d) AS (
 		SELECT digest FROM image UNION SELECT layer FROM cache
 		UNION SELECT digest FROM pin JOIN lease ON lease.id = pin.lease WHERE owner IN (SELECT value FROM json_each(?1))
-		UNION SELECT dst FROM reach JOIN edge ON src = d
-		UNION SELECT layer FROM reach JOIN blob ON digest = d WHERE layer IS NOT NULL
-		UNION SELECT digest FROM reach JOIN blob ON layer = d)`
+		UNION SELECT dst FROM way JOIN edge ON src = d
+		UNION SELECT layer FROM way JOIN blob ON digest = d WHERE layer IS NOT NULL
+		UNION SELECT digest FROM way JOIN blob ON layer = d WHERE digest NOT IN (SELECT digest FROM form)),
+	reach (d) AS (
+		SELECT d FROM way
+		UNION SELECT digest FROM way JOIN remade ON src = d
+		UNION SELECT config FROM way JOIN remade ON src = d)`
 
 // collectAll removes all that nothing needs.
 func (s *Store) collectAll(ctx context.Context) (Removed, error) {

@@ -17,6 +17,7 @@ import (
 	"nacre/internal/registry/registrytest"
 	"nacre/internal/registry/store"
 
+	"github.com/opencontainers/go-digest"
 	"golang.org/x/sys/unix"
 )
 
@@ -125,6 +126,9 @@ func story() error {
 		}
 		fmt.Println(fmt.Sprint("built:", i), img.Target.Digest)
 	}
+	if err := remake(ctx, s, l, layers[1].DiffID); err != nil {
+		return err
+	}
 	if err := l.Release(); err != nil {
 		return err
 	}
@@ -168,4 +172,22 @@ func story() error {
 		return fmt.Errorf("again: %w", registry.ErrInvalid)
 	}
 	return s.Close()
+}
+
+// remake compresses the layer of built:1 and remakes its manifest.
+func remake(ctx context.Context, s *store.Store, l *store.Lease, diffID digest.Digest) error {
+	f, _, err := s.MakeForm(ctx, l, diffID, "test", gzipLayer, gzipForm(s, diffID))
+	if err != nil {
+		return err
+	}
+	src, err := s.Resolve(ctx, registrytest.Ref("built:1"))
+	if err != nil {
+		return err
+	}
+	config, manifest, err := remadeOf(ctx, s, src, f)
+	if err != nil {
+		return err
+	}
+	_, err = s.KeepRemade(ctx, src.Digest, "test", config, manifest)
+	return err
 }

@@ -8,6 +8,7 @@ import (
 	"net/url"
 	"os"
 	"path/filepath"
+	"strings"
 	"sync"
 
 	"golang.org/x/sys/unix"
@@ -85,7 +86,8 @@ func dsn(path string, q url.Values) string {
 	return u.String()
 }
 
-// prepare checks the format version and creates the tables on first use.
+// prepare checks the format version, creates the tables on first use and adds what an older
+// format does not have.
 func prepare(ctx context.Context, db *sql.DB, root string, readOnly bool) error {
 	v, err := version(ctx, db)
 	if err != nil || v == formatVersion {
@@ -94,8 +96,11 @@ func prepare(ctx context.Context, db *sql.DB, root string, readOnly bool) error 
 	if v > formatVersion {
 		return fmt.Errorf("%w: %s has format %d and this nacre knows up to %d; use a newer nacre", ErrVersion, root, v, formatVersion)
 	}
-	if readOnly {
+	if readOnly && v == 0 {
 		return fmt.Errorf("%s is not a store yet: %w", root, os.ErrNotExist)
+	}
+	if readOnly {
+		return fmt.Errorf("%w: %s has format %d, which this nacre reads after raising it to %d, and that takes writing", ErrVersion, root, v, formatVersion)
 	}
 	// Switching to WAL does not wait for others as transactions do, hence the lock.
 	unlock, err := lockFile(ctx, filepath.Join(root, "locks", "create"))
@@ -110,7 +115,8 @@ func prepare(ctx context.Context, db *sql.DB, root string, readOnly bool) error 
 		return err
 	}
 	return transact(ctx, db, true, func(tx querier) error {
-		_, err := tx.ExecContext(ctx, schema+fmt.Sprintf("PRAGMA user_version = %d;", formatVersion))
+		steps := strings.Join(formats[v:], "")
+		_, err := tx.ExecContext(ctx, steps+fmt.Sprintf("PRAGMA user_version = %d;", formatVersion))
 		return err
 	})
 }

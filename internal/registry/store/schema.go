@@ -2,10 +2,37 @@ package store
 
 // formatVersion is PRAGMA user_version of nacre.db. It rises with every change
 // that an older nacre would get wrong.
-const formatVersion = 1
+const formatVersion = 2
 
-// schema creates format 1. docs/formats.md says what each column means.
-const schema = `
+// formats are the steps from each format to the next, from nothing to the first. docs/formats.md says
+// what each column means.
+var formats = [formatVersion]string{format1, format2}
+
+const format2 = `
+CREATE TABLE form (
+	layer       TEXT NOT NULL,
+	how         TEXT NOT NULL,
+	digest      TEXT NOT NULL,
+	media       TEXT NOT NULL,
+	size        INTEGER NOT NULL,
+	diffid      TEXT NOT NULL,
+	annotations TEXT NOT NULL,
+	PRIMARY KEY (layer, how)
+) WITHOUT ROWID;
+CREATE INDEX form_digest ON form (digest);
+
+CREATE TABLE remade (
+	src    TEXT NOT NULL,
+	how    TEXT NOT NULL,
+	digest TEXT NOT NULL,
+	config TEXT NOT NULL,
+	PRIMARY KEY (src, how)
+) WITHOUT ROWID;
+CREATE INDEX remade_digest ON remade (digest);
+CREATE INDEX remade_config ON remade (config) WHERE config <> '';
+`
+
+const format1 = `
 CREATE TABLE blob (
 	digest TEXT PRIMARY KEY,
 	media  TEXT NOT NULL,

@@ -16,6 +16,8 @@ type Usage struct {
 	CacheDirs UsageTotal // what RUN --mount=type=cache keeps
 	Contexts  UsageTotal // stat caches
 	Temp      UsageTotal // tmp/ and partial/: work going on, and leftovers
+	Forms     UsageTotal // compressed forms of layers, which can be made again
+	Unused    UsageTotal // blobs and layers that nothing needs
 	Unused    UsageTotal // blobs and layers that nothing needs
 
 	// With verbose:
@@ -66,6 +68,9 @@ func (s *Store) Usage(ctx context.Context, verbose bool) (Usage, error) {
 	if err != nil {
 		return u, err
 	}
+	if err := s.formUsage(ctx, &u, sizes, inImages); err != nil {
+		return u, err
+	}
 	for d, n := range sizes {
 		if inImages[d] == 0 && !inCache[d] {
 			u.Unused.Total++
@@ -84,6 +89,30 @@ func (s *Store) Usage(ctx context.Context, verbose bool) (Usage, error) {
 	u.Temp.Size += partial.Size
 	u.Temp.Reclaimable += partial.Reclaimable
 	return u, nil
+}
+
+// formUsage counts the forms that no image refers to, and with them what was remade of manifests, which
+// goes with its image alone. All of it is taken out of sizes, so that it is not counted twice.
+func (s *Store) formUsage(ctx context.Context, u *Usage, sizes map[digest.Digest]int64, inImages map[digest.Digest]int) error {
+	for i, query := range []string{"SELECT digest FROM form", "SELECT digest FROM remade UNION SELECT config FROM remade"} {
+		list, err := texts[digest.Digest](ctx, s.db, query)
+		if err != nil {
+			return s.fail(err)
+		}
+		for _, d := range list {
+			n, ok := sizes[d]
+			if !ok || inImages[d] > 0 {
+				continue
+			}
+			u.Forms.Size += n
+			if i == 0 {
+				u.Forms.Total++
+				u.Forms.Reclaimable += n
+			}
+			delete(sizes, d)
+		}
+	}
+	return nil
 }
 
 // diskSizes returns what every blob and layer takes.

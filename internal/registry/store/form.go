@@ -1,0 +1,145 @@
+package store
+
+import (
+	"context"
+	"database/sql"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"hash"
+	"io"
+	"os"
+
+	"nacre/internal/registry"
+
+	"github.com/opencontainers/go-digest"
+)
+
+// Form is a compressed form that was made here of a layer. What is recorded of it stays for as long as
+// the layer; its blob is a cache, which prune may drop and MakeForm makes again.
+type Form struct {
+	Layer digest.Digest // the diffID of what was compressed
+	How   string        // by what means, as the caller calls it
+	Desc  registry.Descriptor
+	// DiffID is that of what the blob decompresses to: Layer, but for kinds that add something.
+	DiffID digest.Digest
+}
+
+// FormSource makes a compressed form: it writes it to w and says the digest of what it decompresses
+// to ("": the layer) and annotations for its descriptor.
+type FormSource func(ctx context.Context, w io.Writer) (diffID digest.Digest, annotations map[string]string, err error)
+
+const formColumns = "form.layer, how, form.digest, form.media, form.size, form.diffid, form.annotations"
+
+// Form returns what is recorded of a compressed form, whether or not its blob is there still.
+// Errors: registry.ErrAbsent.
+func (s *Store) Form(ctx context.Context, diffID digest.Digest, how string) (Form, error) {
+	f, err := scanForm(s.db.QueryRowContext(ctx, "SELECT "+formColumns+" FROM form WHERE layer = ? AND how = ?", diffID, how))
+	return f, s.absentForm(err, diffID)
+}
+
+// FormOf returns the compressed form that a blob is, there or not. Errors: registry.ErrAbsent.
+func (s *Store) FormOf(ctx context.Context, blob digest.Digest) (Form, error) {
+	f, err := scanForm(s.db.QueryRowContext(ctx, "SELECT "+formColumns+" FROM form WHERE digest = ? LIMIT 1", blob))
+	return f, s.absentForm(err, blob)
+}
+
+func (s *Store) absentForm(err error, d digest.Digest) error {
+	if errors.Is(err, sql.ErrNoRows) {
+		return fmt.Errorf("compressed form of %s: %w", d, registry.ErrAbsent)
+	}
+	return s.fail(err)
+}
+
+func scanForm(r interface{ Scan(...any) error }) (f Form, err error) {
+	var notes string
+	err = r.Scan((*string)(&f.Layer), &f.How, (*string)(&f.Desc.Digest), &f.Desc.MediaType, &f.Desc.Size, (*string)(&f.DiffID), &notes)
+	if err == nil && notes != "" {
+		err = json.Unmarshal([]byte(notes), &f.Desc.Annotations)
+	}
+	return f, err
+}
+
+// MakeForm returns a compressed form of a layer with its blob, which l holds from then on. Where there is none, source makes
+// it while all others who want the same wait; made tells whether it did.
+// Errors: registry.ErrAbsent (there is no such layer), those of source.
+func (s *Store) MakeForm(ctx context.Context, l *Lease, diffID digest.Digest, how, mediaType string, source FormSource) (f Form, made bool, err error) {
+	if err := l.Layer(ctx, diffID); err != nil {
+		return Form{}, false, err
+	}
+	unlock, err := s.Lock(ctx, "form-"+diffID.Encoded()+"-"+how)
+	if err != nil {
+		return Form{}, false, err
+	}
+	defer unlock()
+	if f, err = s.Form(ctx, diffID, how); err == nil {
+		ok, err := s.holdBlob(ctx, l, f.Desc)
+		if err != nil || ok {
+			return f, false, err
+		}
+	} else if !errors.Is(err, registry.ErrAbsent) {
+		return Form{}, false, err
+	}
+	f = Form{Layer: diffID, How: how, DiffID: diffID, Desc: registry.Descriptor{MediaType: mediaType}}
+	return f, true, s.makeForm(ctx, l, &f, source)
+}
+
+func (s *Store) makeForm(ctx context.Context, l *Lease, f *Form, source FormSource) error {
+	tmp, err := s.tempName("form")
+	if err != nil {
+		return err
+	}
+	out, err := os.OpenFile(tmp, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o644)
+	if err != nil {
+		return s.fail(err)
+	}
+	w := &formWriter{f: out, hash: digest.SHA256.Digester().Hash()}
+	id, notes, err := source(ctx, w)
+	if err == nil {
+		err = ctx.Err()
+	}
+	if err = errors.Join(err, out.Close()); err != nil {
+		os.Remove(tmp)
+		return s.fail(err)
+	}
+	s.point("form written")
+	if id != "" {
+		f.DiffID = id
+	}
+	f.Desc.Digest, f.Desc.Size, f.Desc.Annotations = digest.NewDigest(digest.SHA256, w.hash), w.size, notes
+	return s.keepForm(ctx, l, tmp, *f)
+}
+
+// keepForm moves a finished form to its place and records it.
+func (s *Store) keepForm(ctx context.Context, l *Lease, tmp string, f Form) error {
+	var of digest.Digest
+	if f.DiffID == f.Layer {
+		of = f.Layer // so that the layer can be made again from it
+	}
+	var notes []byte
+	if len(f.Desc.Annotations) > 0 {
+		var err error
+		if notes, err = json.Marshal(f.Desc.Annotations); err != nil {
+			return err
+		}
+	}
+	return s.keep(ctx, l, tmp, f.Desc, of, s.boot, func(tx querier) error {
+		_, err := tx.ExecContext(ctx, `INSERT OR REPLACE INTO form (layer, how, digest, media, size, diffid, annotations)
+			VALUES (?, ?, ?, ?, ?, ?, ?)`, f.Layer, f.How, f.Desc.Digest, f.Desc.MediaType, f.Desc.Size, f.DiffID, string(notes))
+		return err
+	})
+}
+
+// formWriter hashes and counts what goes to a file.
+type formWriter struct {
+	f    *os.File
+	hash hash.Hash
+	size int64
+}
+
+func (w *formWriter) Write(p []byte) (int, error) {
+	n, err := w.f.Write(p)
+	w.hash.Write(p[:n])
+	w.size += int64(n)
+	return n, err
+}
