@@ -18,7 +18,6 @@ type Usage struct {
 	Temp      UsageTotal // tmp/ and partial/: work going on, and leftovers
 	Forms     UsageTotal // compressed forms of layers, which can be made again
 	Unused    UsageTotal // blobs and layers that nothing needs
-	Unused    UsageTotal // blobs and layers that nothing needs
 
 	// With verbose:
 	ImageList    []ImageUsage
