@@ -47,6 +47,12 @@ var arrows = map[string][]string{
 	"internal/registry/mem":          {"internal/image", "internal/registry"},
 	"internal/registry/registrytest": {"internal/event", "internal/image", "internal/registry", "internal/registry/mem"},
 
+	// A registry for others to use: configuration, and who may do what.
+	"internal/serve/config": {},
+	"internal/serve/glob":   {},
+	"internal/serve/watch":  {},
+	"internal/serve/auth":   {"internal/serve/config", "internal/serve/glob", "internal/serve/watch"},
+
 	// The one place that knows the parts. It does not know who shows what it says.
 	"internal/build": {
 		"internal/cache", "internal/cache/portable", "internal/copier", "internal/dockerfile", "internal/event", "internal/graph", "internal/image",
