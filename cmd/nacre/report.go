@@ -51,8 +51,11 @@ func (a *app) report(err error) {
 	for _, err := range list {
 		fmt.Fprintf(a.stderr, "error: %s\n", printable(err.Error()))
 		var df *dockerfile.Error
+		var step *build.StepError
 		if errors.As(err, &df) && df.Detail() != "" {
 			fmt.Fprintln(a.stderr, printable(strings.TrimRight(df.Detail(), "\n")))
+		} else if errors.As(err, &step) && step.Detail != "" {
+			fmt.Fprintln(a.stderr, printable(strings.TrimRight(step.Detail, "\n")))
 		}
 		if h := hint(err); h != "" {
 			fmt.Fprintf(a.stderr, "hint: %s\n", printable(h))

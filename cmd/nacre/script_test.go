@@ -22,6 +22,8 @@ func TestMain(m *testing.M) {
 // TestScripts runs testdata/script: one file for one behaviour of one command, as
 // README.md there says.
 func TestScripts(t *testing.T) {
+	commands := servers()
+	commands["busybox"], commands["tarball"] = importBusybox, makeTar
 	testscript.Run(t, testscript.Params{
 		Dir:                 filepath.Join("testdata", "script"),
 		RequireExplicitExec: true,
@@ -32,10 +34,7 @@ func TestScripts(t *testing.T) {
 			e.Setenv("NO_COLOR", "1")
 			return nil
 		},
-		Cmds: map[string]func(*testscript.TestScript, bool, []string){
-			"busybox": importBusybox,
-			"tarball": makeTar,
-		},
+		Cmds: commands,
 	})
 }
 

@@ -9,7 +9,6 @@ import (
 	"fmt"
 	"io"
 	"maps"
-	"path/filepath"
 	"slices"
 	"strings"
 	"time"
@@ -22,6 +21,7 @@ import (
 	"nacre/internal/registry"
 	"nacre/internal/registry/store"
 	"nacre/internal/rootfs"
+	"nacre/internal/source/remote"
 
 	"github.com/opencontainers/go-digest"
 )
@@ -34,8 +34,10 @@ type Options struct {
 	Tar     io.Reader // the context as a tar, compressed or not, in place of Context
 	// Contexts are those that have a name: a directory, docker-image://NAME,
 	// oci-layout://DIR[:TAG][@DIGEST], or a URL of git or http.
-	Contexts   map[string]string
-	Dockerfile string // path of it, in a Context that is no directory below its top; empty: Dockerfile in the context
+	Contexts map[string]string
+	// Dockerfile is a path on this machine, or a URL. In a Context that is no directory a path that
+	// is not absolute is one below its top. Empty: Dockerfile, or else dockerfile, in the context.
+	Dockerfile string
 	Data       []byte // its text, where it does not come from a file
 	Names      []registry.Ref
 	BuildArgs  map[string]*string
@@ -74,6 +76,7 @@ type Builder struct {
 	// Slots is how many RUN steps execute at once; 0: 32. They mostly wait (for
 	// networks, disks, sleeps), so the number of processors is no measure.
 	Slots int
+	HTTP  remote.Client // gets files from URLs; the zero value is ready
 }
 
 // Result is a finished build.
@@ -115,7 +118,7 @@ func (b Builder) Build(ctx context.Context, o Options) (Result, error) {
 	}
 	last, err := s.solveTarget(ctx, g.Target)
 	if err != nil {
-		return Result{}, err
+		return Result{}, located(file, err)
 	}
 	r, err := s.export(ctx, g.Target, last)
 	if err != nil {
@@ -142,31 +145,12 @@ func (b Builder) load(ctx context.Context, o Options, source *contextSource) (*d
 	name := dockerfileName(o)
 	step := event.Step{ID: stepDockerfile, Name: "[internal] load build definition from " + name}
 	done := b.begin(step)
-	data := o.Data
-	if data == nil && o.isRemote() {
-		var err error
-		if data, err = source.dockerfile(ctx); err != nil {
-			return nil, done(event.Done{}, err)
-		}
-	} else if data == nil {
-		path := o.Dockerfile
-		if path == "" {
-			path = filepath.Join(o.Context, "Dockerfile")
-		}
-		var err error
-		if data, err = readDockerfile(path); err != nil {
-			return nil, done(event.Done{}, err)
-		}
+	data, err := source.dockerfile(ctx)
+	if err != nil {
+		return nil, done(event.Done{}, err)
 	}
 	file, err := dockerfile.Parse(name, data)
 	return file, done(event.Done{}, err)
-}
-
-func dockerfileName(o Options) string {
-	if o.Dockerfile != "" {
-		return filepath.Base(o.Dockerfile)
-	}
-	return "Dockerfile"
 }
 
 // plan makes the graph, with base images looked up in the store.

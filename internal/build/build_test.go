@@ -21,6 +21,7 @@ import (
 	"nacre/internal/registry/store"
 	"nacre/internal/rootfs"
 	"nacre/internal/sandbox"
+	"nacre/internal/source/remote"
 )
 
 func TestMain(m *testing.M) {
@@ -34,6 +35,7 @@ type bench struct {
 	store *store.Store
 	dir   string
 	opts  Options
+	http  remote.Client
 }
 
 func newBench(t testing.TB, files map[string]string) *bench {
@@ -80,7 +82,7 @@ func (b *bench) try(dockerfile string) (outcome, error) {
 	names := map[int]string{}
 	o := b.opts
 	o.Context = b.dir
-	r, err := Builder{Store: b.store, Cache: b.store.Cache(), Sink: func(e event.Event) {
+	r, err := Builder{Store: b.store, Cache: b.store.Cache(), HTTP: b.http, Sink: func(e event.Event) {
 		mu.Lock()
 		defer mu.Unlock()
 		switch e := e.(type) {

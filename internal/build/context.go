@@ -28,6 +28,7 @@ type contextSource struct {
 	once  sync.Once
 	tree  contextTree
 	err   error
+	named bool // its ignore file has nothing to do with a Dockerfile
 }
 
 func newContextSource(b Builder, o Options, lease *store.Lease) *contextSource {
@@ -36,7 +37,7 @@ func newContextSource(b Builder, o Options, lease *store.Lease) *contextSource {
 
 // newNamedContext is for the directory of a --build-context; it has a .dockerignore of its own.
 func newNamedContext(b Builder, name, dir string, id int) *contextSource {
-	return &contextSource{Builder: b, o: Options{Context: dir}, step: event.Step{ID: id, Name: "[context " + name + "] load files"}}
+	return &contextSource{Builder: b, o: Options{Context: dir}, named: true, step: event.Step{ID: id, Name: "[context " + name + "] load files"}}
 }
 
 func (c *contextSource) open(ctx context.Context) (contextTree, error) {
@@ -83,11 +84,11 @@ func absolute(path string) string {
 
 // ignore reads the ignore file of the Dockerfile, or that of the context.
 func (c *contextSource) ignore() (source.Ignore, []string, error) {
-	df := c.o.Dockerfile
-	if df == "" {
-		df = filepath.Join(c.o.Context, "Dockerfile")
+	var paths []string
+	if df := c.o.dockerfilePath(); df != "" && !c.named {
+		paths = append(paths, df+".dockerignore")
 	}
-	for _, path := range []string{df + ".dockerignore", filepath.Join(c.o.Context, ".dockerignore")} {
+	for _, path := range append(paths, filepath.Join(c.o.Context, ".dockerignore")) {
 		f, err := os.Open(path)
 		if errors.Is(err, fs.ErrNotExist) {
 			continue

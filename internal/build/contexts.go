@@ -2,12 +2,9 @@ package build
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"io"
-	"io/fs"
 	"os"
-	"path"
 	"strings"
 
 	"nacre/internal/graph"
@@ -140,42 +137,6 @@ func (c *contextSource) untar(ctx context.Context, r io.Reader) (contextTree, er
 		return nil, err
 	}
 	return layerTree{FS: rootfs.NewFS(l), close: func() { l.Close(); remove() }}, nil
-}
-
-// maxDockerfile bounds a Dockerfile that is read from a context.
-const maxDockerfile = 16 << 20
-
-// dockerfile reads the Dockerfile out of a context that is no directory. A URL that is not that of
-// a tar is a Dockerfile itself.
-func (c *contextSource) dockerfile(ctx context.Context) ([]byte, error) {
-	t, err := c.open(ctx)
-	if err != nil {
-		return nil, err
-	}
-	name := "Dockerfile"
-	if c.o.Dockerfile != "" {
-		name = path.Clean("/" + c.o.Dockerfile)[1:]
-	}
-	if l, ok := t.(layerTree); ok && l.single != "" {
-		name = l.single
-	}
-	resolved, err := t.Resolve(name)
-	if err != nil {
-		return nil, err
-	}
-	f, err := t.Open(resolved)
-	if errors.Is(err, fs.ErrNotExist) {
-		return nil, fmt.Errorf("the build context has no %s: name one with -f", name)
-	}
-	if err != nil {
-		return nil, err
-	}
-	defer f.Close()
-	data, err := io.ReadAll(io.LimitReader(f, maxDockerfile+1))
-	if err == nil && len(data) > maxDockerfile {
-		err = fmt.Errorf("%s: larger than %d bytes", name, maxDockerfile)
-	}
-	return data, err
 }
 
 // ociLayout begins a named context that is an image in an OCI layout.

@@ -28,7 +28,7 @@ func (s *solver) fetched(ctx context.Context, st *graph.Step, op *graph.Fetch) (
 	f := &fetcher{Builder: s.Builder, o: s.o, lease: s.lease, id: eventStep(st).ID}
 	out, cached, err := f.fetch(ctx, op)
 	if err != nil {
-		if cause := context.Cause(ctx); cause != nil && errors.Is(err, context.Canceled) {
+		if cause := context.Cause(ctx); cause != nil && (errors.Is(err, context.Canceled) || errors.Is(err, cause)) {
 			err = cause // another step failed first
 		} else {
 			err = positioned(st, fmt.Errorf("%s: %w", op, err))
@@ -49,6 +49,8 @@ type fetcher struct {
 	o     Options
 	lease *store.Lease // holds what was fetched for as long as the build lasts
 	id    int          // of the step that is told of progress
+	// hidden is what of the secrets it used nobody may read.
+	hidden []string
 }
 
 func (f *fetcher) fetch(ctx context.Context, op *graph.Fetch) (out cache.Output, cached bool, err error) {
@@ -108,8 +110,7 @@ func (f *fetcher) http(ctx context.Context, op *graph.HTTP) (out cache.Output, c
 		return out, false, err
 	}
 	defer file.Close()
-	client := remote.Client{}
-	resp, err := client.Get(ctx, req, file)
+	resp, err := f.HTTP.Get(ctx, req, file)
 	if err != nil {
 		return out, false, err
 	}
@@ -131,7 +132,7 @@ func (f *fetcher) remember(ctx context.Context, op *graph.HTTP, resp remote.Resp
 	if op.Checksum != "" && op.Checksum != resp.Digest {
 		err = errors.Join(err, f.Cache.Put(ctx, checksumRecord(op.Name, op.Checksum), out))
 	}
-	if resp.ETag == "" && resp.LastModified == "" {
+	if resp.ETag == "" && resp.LastModified == "" || f.has(resp.ETag) || f.has(resp.LastModified) {
 		return err
 	}
 	h := cache.NewHash("http/1", urlSlot(op))

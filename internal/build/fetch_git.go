@@ -15,7 +15,6 @@ import (
 
 	"nacre/internal/cache"
 	"nacre/internal/copier"
-	"nacre/internal/event"
 	"nacre/internal/graph"
 	"nacre/internal/layer"
 	"nacre/internal/source"
@@ -27,13 +26,13 @@ import (
 func (f *fetcher) git(ctx context.Context, op *graph.Git) (out cache.Output, cached bool, err error) {
 	repo := remote.Repo{
 		Remote: op.Remote, Ref: op.Ref, KeepDir: op.KeepDir && op.Subdir == "", Submodules: !op.NoSubmodules, ByUser: op.ByUser,
-		Log: func(line []byte) {
-			f.Sink(event.Log{ID: f.id, Time: f.Clock(), Stream: 2, Data: []byte(strings.Clone(string(line)))})
-		},
 	}
 	if repo.Authorization, err = f.gitAuth(op.Remote); err != nil {
 		return out, false, err
 	}
+	log := f.log()
+	defer log.flush()
+	repo.Log, repo.Hide = func(said []byte) { log.Write(said) }, f.hidden
 	if repo.SSHAgent = f.o.SSHAgent; op.ByUser && repo.SSHAgent == "" {
 		repo.SSHAgent = os.Getenv("SSH_AUTH_SOCK")
 	}

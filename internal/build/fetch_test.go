@@ -1,6 +1,8 @@
 package build
 
 import (
+	"archive/tar"
+	"bytes"
 	"errors"
 	"io"
 	"io/fs"
@@ -19,6 +21,7 @@ import (
 	"nacre/internal/rootfs"
 	"nacre/internal/source/remote"
 
+	"github.com/klauspost/compress/zstd"
 	"github.com/opencontainers/go-digest"
 )
 
@@ -185,6 +188,94 @@ func TestAddURLSecret(t *testing.T) {
 	b.opts.NoCache = true
 	if _, err := b.try(text); !errors.Is(err, remote.ErrStatus) || strings.Contains(err.Error(), "hidden") {
 		t.Errorf("without the secret: %v", err)
+	}
+}
+
+// TestAddURLUnpackHostile: archives from elsewhere reach nothing outside of the directory they are unpacked to, and
+// do not unfold without end.
+func TestAddURLUnpackHostile(t *testing.T) {
+	link := func(w *tar.Writer) {
+		w.WriteHeader(&tar.Header{Typeflag: tar.TypeSymlink, Name: "l", Linkname: "/etc"})
+	}
+	file := func(name, data string) func(*tar.Writer) {
+		return func(w *tar.Writer) {
+			w.WriteHeader(&tar.Header{Typeflag: tar.TypeReg, Name: name, Mode: 0o644, Size: int64(len(data))})
+			io.WriteString(w, data)
+		}
+	}
+	for _, c := range []struct {
+		name  string
+		parts []func(*tar.Writer)
+		fails string
+		has   string // a file that holds "x"
+	}{
+		{name: "dots", parts: []func(*tar.Writer){file("../../out", "x")}, fails: "unsafe entry"},
+		{name: "absolute", parts: []func(*tar.Writer){file("/abs", "x")}, has: "in/abs"},
+		{name: "through a symlink", parts: []func(*tar.Writer){link, file("l/passwd", "x")}, has: "in/etc/passwd"},
+		{name: "hard link to outside", parts: []func(*tar.Writer){func(w *tar.Writer) {
+			w.WriteHeader(&tar.Header{Typeflag: tar.TypeLink, Name: "h", Linkname: "../../../etc/passwd"})
+		}}, fails: "h"},
+		{name: "bomb", parts: []func(*tar.Writer){func(w *tar.Writer) {
+			w.WriteHeader(&tar.Header{Typeflag: tar.TypeReg, Name: "big", Mode: 0o644, Size: 5 << 28})
+			zeros := make([]byte, 1<<20)
+			for range 5 << 8 {
+				w.Write(zeros)
+			}
+		}}, fails: "limit exceeded"},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			b, s := newBench(t, nil), newSite(t)
+			var data bytes.Buffer
+			z, err := zstd.NewWriter(&data)
+			if err != nil {
+				t.Fatal(err)
+			}
+			w := tar.NewWriter(z)
+			for _, part := range c.parts {
+				part(w)
+			}
+			w.Close()
+			z.Close()
+			s.body = data.String()
+			out, err := b.try("FROM scratch\nADD --unpack " + s.url + "/a.tar.zst /in/\n")
+			if c.fails != "" {
+				if err == nil || !strings.HasPrefix(err.Error(), "Dockerfile:2: ") || !strings.Contains(err.Error(), c.fails) {
+					t.Errorf("got %v, want %q", err, c.fails)
+				}
+				return
+			}
+			if err != nil {
+				t.Fatal(err)
+			}
+			if got := b.read(out, c.has); got != "x" {
+				t.Errorf("%s has %q", c.has, got)
+			}
+			top, err := b.root(out).ReadDir(".")
+			if err != nil || len(top) != 1 || top[0].Name() != "in" {
+				t.Errorf("the image has %v, %v", top, err)
+			}
+		})
+	}
+}
+
+// TestAddURLStalls: a server that falls silent is given up, and the step that asked is named.
+func TestAddURLStalls(t *testing.T) {
+	b := newBench(t, nil)
+	end := make(chan struct{})
+	var asked atomic.Int32
+	srv := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		asked.Add(1)
+		w.Header().Set("Content-Length", "10")
+		io.WriteString(w, "half ")
+		w.(http.Flusher).Flush()
+		<-end
+	}))
+	defer srv.Close()
+	defer close(end)
+	b.http = remote.Client{Silence: 50 * time.Millisecond, Pause: time.Millisecond}
+	_, err := b.try("FROM scratch\n\nADD " + srv.URL + "/a /\n")
+	if !errors.Is(err, remote.ErrStalled) || err.Error() != "Dockerfile:3: "+srv.URL+"/a: the server sends nothing for 50ms (tried 4 times)" || asked.Load() != 4 {
+		t.Errorf("got %v after %d tries", err, asked.Load())
 	}
 }
 

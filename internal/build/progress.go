@@ -2,6 +2,7 @@ package build
 
 import (
 	"bytes"
+	"cmp"
 	"slices"
 	"sync"
 	"time"
@@ -44,6 +45,7 @@ type logger struct {
 	clock  func() time.Time
 	id     int
 	stream int
+	ends   string // what ends a line; empty: "\n"
 
 	hidden [][]byte // what nobody may read, longest first
 
@@ -59,7 +61,7 @@ func (l *logger) Write(p []byte) (int, error) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.held = append(l.held, p...)
-	end := bytes.LastIndexByte(l.held, '\n') + 1
+	end := bytes.LastIndexAny(l.held, cmp.Or(l.ends, "\n")) + 1
 	if end == 0 && len(l.held) > maxHeld {
 		end = len(l.held)
 	}

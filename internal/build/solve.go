@@ -12,6 +12,7 @@ import (
 
 	"nacre/internal/cache"
 	"nacre/internal/cache/portable"
+	"nacre/internal/dockerfile"
 	"nacre/internal/event"
 	"nacre/internal/graph"
 	"nacre/internal/registry"
@@ -251,6 +252,16 @@ type StepError struct {
 	Pos  string // `Dockerfile:7`
 	Step string // `[2/3] RUN make`
 	Err  error
+	// Detail shows the place in the Dockerfile, in several lines; empty where there is none.
+	Detail string
+}
+
+// located adds to the error of a step what stands in the Dockerfile where the step is from.
+func located(file *dockerfile.File, err error) error {
+	if step, ok := errors.AsType[*StepError](err); ok && step.Detail == "" {
+		step.Detail = file.Excerpt(step.Pos)
+	}
+	return err
 }
 
 func (e *StepError) Error() string { return fmt.Sprintf("%s: %v", e.Pos, e.Err) }

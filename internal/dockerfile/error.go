@@ -57,6 +57,16 @@ func (e *Error) Detail() string {
 	return b.String()
 }
 
+// Excerpt shows the place pos, as Detail does; empty where the file has no such place.
+func (f *File) Excerpt(pos string) string {
+	name, line, _ := strings.Cut(strings.TrimPrefix(pos, f.Name), ":")
+	n, err := strconv.Atoi(line)
+	if err != nil || name != "" {
+		return ""
+	}
+	return (&Error{Line: n, file: f}).Detail()
+}
+
 // maxShown is how many characters of a line Detail shows: enough for any line
 // written by hand, little enough not to flood a terminal with a generated one.
 const maxShown = 160

@@ -1,21 +1,16 @@
 package remote
 
 import (
-	"bufio"
 	"bytes"
 	"context"
 	"errors"
 	"fmt"
 	"net/url"
 	"os"
-	"os/exec"
 	"path/filepath"
-	"runtime"
 	"strconv"
 	"strings"
 	"time"
-
-	"golang.org/x/sys/unix"
 )
 
 // Repo is a git repository and what to take of it.
@@ -31,7 +26,8 @@ type Repo struct {
 	Authorization string
 	SSHAgent      string            // socket of the agent whose keys may be used; empty: none
 	Silence       time.Duration     // after which git is given up; zero: five minutes
-	Log           func(line []byte) // told what git says; may be nil
+	Log           func(said []byte) // told what git says; may be nil
+	Hide          []string          // what is left out of errors
 }
 
 // Commit is what a ref means.
@@ -150,6 +146,9 @@ func (r Repo) Checkout(ctx context.Context, c Commit, dir string) (tree string, 
 	if err := g.fetch(ctx, c); err != nil {
 		return "", made, err
 	}
+	if err := g.measure(ctx, c); err != nil {
+		return "", made, err
+	}
 	if _, err := g.run(ctx, "checkout", "--force", "--detach", c.Object+"^{commit}"); err != nil {
 		return "", made, err
 	}
@@ -197,6 +196,29 @@ func (g git) fetch(ctx context.Context, c Commit) error {
 	return nil
 }
 
+// measure refuses a tree that unfolds to more than a layer may have: a few objects can name each other so
+// that they make billions of files.
+func (g git) measure(ctx context.Context, c Commit) error {
+	out, err := g.run(ctx, "ls-tree", "-r", "-l", "--full-tree", "-z", c.Object+"^{commit}")
+	if errors.Is(err, ErrLimit) {
+		return fmt.Errorf("the tree of commit %s: %w: the names of its files have more than %d bytes", c.ID(), ErrLimit, maxOutput)
+	}
+	if err != nil {
+		return err
+	}
+	size := int64(0)
+	for entry := range bytes.SplitSeq(out, []byte{0}) {
+		head, _, _ := bytes.Cut(entry, []byte{'\t'})
+		if f := bytes.Fields(head); len(f) == 4 { // mode, type, ID, size or "-"
+			n, _ := strconv.ParseInt(string(f[3]), 10, 64)
+			if size += n; size > maxSize || n > maxSize {
+				return fmt.Errorf("the tree of commit %s: %w: more than %d bytes", c.ID(), ErrLimit, int64(maxSize))
+			}
+		}
+	}
+	return nil
+}
+
 // submodules fetches these, none of them from this machine.
 func (g git) submodules(ctx context.Context) error {
 	if _, err := os.Lstat(filepath.Join(g.dir, ".gitmodules")); err != nil {
@@ -233,182 +255,4 @@ func withoutPassword(remote string) string {
 		u.User = nil
 	}
 	return u.String()
-}
-
-// git runs the program of that name.
-type git struct {
-	Repo
-	home string // an empty folder
-	dir  string // where it runs; with repo the top of the tree
-	repo string // of .git; empty: none
-}
-
-// maxOutput bounds what is read of git's answer: a million refs.
-const maxOutput = 64 << 20
-
-// run executes git with args. Its error has what git said last.
-func (g git) run(ctx context.Context, args ...string) ([]byte, error) {
-	silence := g.Silence
-	if silence == 0 {
-		silence = 5 * time.Minute
-	}
-	w := newWatch(ctx, silence)
-	defer w.stop()
-	if g.repo != "" {
-		args = append([]string{"--git-dir=" + g.repo, "--work-tree=" + g.dir}, args...)
-	}
-	cmd := exec.CommandContext(w.ctx, "git", args...)
-	cmd.Dir, cmd.Env = g.dir, g.environ()
-	// Its helpers (git-remote-https, ssh) are to die with it, and it with this process: the
-	// kernel takes the end of the thread that started it for that.
-	runtime.LockOSThread()
-	defer runtime.UnlockOSThread()
-	cmd.SysProcAttr = &unix.SysProcAttr{Setpgid: true, Pdeathsig: unix.SIGKILL}
-	cmd.Cancel = func() error { return unix.Kill(-cmd.Process.Pid, unix.SIGKILL) }
-	cmd.WaitDelay = 5 * time.Second
-	var out bytes.Buffer
-	said := &report{watch: w, log: g.Log}
-	cmd.Stdout, cmd.Stderr = &limited{&out, maxOutput, w}, said
-	err := cmd.Run()
-	if errors.Is(err, exec.ErrNotFound) {
-		return nil, errors.New("git is not installed: sources from git repositories need it")
-	}
-	if err == nil {
-		return out.Bytes(), nil
-	}
-	if cause := context.Cause(w.ctx); cause != nil {
-		return nil, cause
-	}
-	return nil, &gitError{said: said.last(g.Remote), err: err}
-}
-
-type gitError struct {
-	said string
-	err  error
-}
-
-func (e *gitError) Error() string {
-	if e.said == "" {
-		return "git: " + e.err.Error()
-	}
-	return "git: " + e.said
-}
-
-func (e *gitError) Unwrap() error { return e.err }
-
-// environ keeps out all that could make git do something else than asked: the user's and the
-// system's configuration, hooks, helpers that ask for passwords.
-func (g git) environ() []string {
-	protocols := "http:https:git:ssh"
-	if g.ByUser && strings.HasPrefix(g.Remote, "file://") {
-		protocols += ":file"
-	}
-	ssh := "ssh -F /dev/null -oBatchMode=yes -oStrictHostKeyChecking=accept-new -oConnectTimeout=30 -oServerAliveInterval=15"
-	if !g.ByUser {
-		ssh += " -oIdentityFile=none"
-	}
-	env := []string{
-		"PATH=" + os.Getenv("PATH"), "LC_ALL=C", "HOME=" + g.home, "XDG_CONFIG_HOME=" + g.home,
-		"GIT_CONFIG_NOSYSTEM=1", "GIT_CONFIG_GLOBAL=/dev/null", "GIT_ATTR_NOSYSTEM=1",
-		"GIT_TERMINAL_PROMPT=0", "GIT_ASKPASS=", "SSH_ASKPASS=", "GIT_LFS_SKIP_SMUDGE=1",
-		"GIT_ALLOW_PROTOCOL=" + protocols, "GIT_SSH_COMMAND=" + ssh,
-	}
-	if g.SSHAgent != "" {
-		env = append(env, "SSH_AUTH_SOCK="+g.SSHAgent)
-	}
-	for _, name := range []string{"HTTP_PROXY", "HTTPS_PROXY", "NO_PROXY", "ALL_PROXY", "SSL_CERT_FILE", "SSL_CERT_DIR"} {
-		for _, name := range []string{name, strings.ToLower(name)} {
-			if v, ok := os.LookupEnv(name); ok {
-				env = append(env, name+"="+v)
-			}
-		}
-	}
-	return append(env, g.config()...)
-}
-
-// config is git's configuration, in variables: what is there no other user sees in the list of processes.
-func (g git) config() []string {
-	pairs := [][2]string{
-		{"core.hooksPath", "/dev/null"}, {"core.fsmonitor", "false"}, {"core.autocrlf", "false"},
-		{"credential.helper", ""}, {"advice.detachedHead", "false"}, {"gc.auto", "0"}, {"maintenance.auto", "false"},
-		{"http.lowSpeedLimit", "1"}, {"http.lowSpeedTime", "60"},
-		{"fetch.recurseSubmodules", "false"}, {"submodule.recurse", "false"},
-		{"transfer.bundleURI", "false"},
-	}
-	if u, err := url.Parse(g.Remote); g.Authorization != "" && err == nil {
-		// Only that repository; of github.com all, as everybody does: its submodules are next to it.
-		scope := g.Remote
-		if u.Scheme == "https" && (u.Host == "github.com" || u.Host == "www.github.com") {
-			scope = "https://" + u.Host + "/"
-		}
-		pairs = append(pairs, [2]string{"http." + scope + ".extraheader", "Authorization: " + g.Authorization})
-	}
-	env := []string{"GIT_CONFIG_COUNT=" + strconv.Itoa(len(pairs))}
-	for i, p := range pairs {
-		env = append(env, fmt.Sprintf("GIT_CONFIG_KEY_%d=%s", i, p[0]), fmt.Sprintf("GIT_CONFIG_VALUE_%d=%s", i, p[1]))
-	}
-	return env
-}
-
-// limited stops a program that prints without end.
-type limited struct {
-	buf  *bytes.Buffer
-	left int
-	w    *watch
-}
-
-func (l *limited) Write(p []byte) (int, error) {
-	l.w.alive()
-	if l.left -= len(p); l.left < 0 {
-		return 0, ErrLimit
-	}
-	return l.buf.Write(p)
-}
-
-// report keeps the end of what git says, and passes it on.
-type report struct {
-	watch *watch
-	log   func([]byte)
-	tail  []byte
-}
-
-func (r *report) Write(p []byte) (int, error) {
-	r.watch.alive()
-	if r.log != nil {
-		r.log(p)
-	}
-	const most = 4 << 10
-	r.tail = append(r.tail, p...)
-	if extra := len(r.tail) - most; extra > 0 {
-		r.tail = append(r.tail[:0], r.tail[extra:]...)
-	}
-	return len(p), nil
-}
-
-// last is what git complained of, in one line and without the password of remote.
-func (r *report) last(remote string) string {
-	var lines []string
-	scan := bufio.NewScanner(bytes.NewReader(r.tail))
-	for scan.Scan() {
-		line := strings.TrimSpace(scan.Text())
-		if i := strings.LastIndexByte(line, '\r'); i >= 0 {
-			line = line[i+1:] // progress that was drawn over
-		}
-		for _, mark := range []string{"fatal: ", "error: ", "remote: "} {
-			if rest, ok := strings.CutPrefix(line, mark); ok && rest != "" {
-				lines = append(lines, rest)
-			}
-		}
-	}
-	if len(lines) == 0 {
-		lines = strings.Split(strings.TrimSpace(string(r.tail)), "\n")
-		lines = lines[max(0, len(lines)-3):]
-	}
-	said := strings.Join(lines, "; ")
-	if u, err := url.Parse(remote); err == nil && u.User != nil {
-		if password, ok := u.User.Password(); ok && password != "" {
-			said = strings.ReplaceAll(said, password, "xxxxx")
-		}
-	}
-	return said
 }

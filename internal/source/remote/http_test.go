@@ -181,23 +181,6 @@ func TestRefused(t *testing.T) {
 	}
 }
 
-// TestAuthorization: a secret is for the host it is given for.
-func TestAuthorization(t *testing.T) {
-	var there, elsewhere atomic.Value
-	other := serve(t, func(w http.ResponseWriter, r *http.Request) { elsewhere.Store(r.Header.Get("Authorization")) })
-	_, port, _ := strings.Cut(strings.TrimPrefix(other, "http://"), ":")
-	url := serve(t, func(w http.ResponseWriter, r *http.Request) {
-		there.Store(r.Header.Get("Authorization"))
-		http.Redirect(w, r, "http://localhost:"+port, http.StatusFound) // another name than 127.0.0.1
-	})
-	if _, _, err := get(t, remote.Client{}, remote.Request{URL: url, Authorization: "Bearer s3cret"}); err != nil {
-		t.Fatal(err)
-	}
-	if there.Load() != "Bearer s3cret" || elsewhere.Load() != "" {
-		t.Errorf("sent %q, and %q to where it redirects", there.Load(), elsewhere.Load())
-	}
-}
-
 func TestCancelled(t *testing.T) {
 	url := serve(t, func(w http.ResponseWriter, r *http.Request) { time.Sleep(200 * time.Millisecond) })
 	ctx, cancel := context.WithTimeout(context.Background(), 20*time.Millisecond)
