@@ -53,6 +53,10 @@ var arrows = map[string][]string{
 	"internal/serve/watch":  {},
 	"internal/serve/auth":   {"internal/serve/config", "internal/serve/glob", "internal/serve/watch"},
 
+	// Any of these media over HTTP. What it is tested with is a medium of its own.
+	"internal/registry/server":            {"internal/image", "internal/registry"},
+	"internal/registry/server/servertest": {"internal/image", "internal/registry", "internal/registry/mem", "internal/registry/registrytest", "internal/registry/server"},
+
 	// The one place that knows the parts. It does not know who shows what it says.
 	"internal/build": {
 		"internal/cache", "internal/cache/portable", "internal/copier", "internal/dockerfile", "internal/event", "internal/graph", "internal/image",

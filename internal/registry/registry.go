@@ -29,6 +29,7 @@ var (
 	ErrReadOnly    = errors.New("read only")
 	ErrUnsupported = errors.New("not supported")
 	ErrInvalid     = errors.New("invalid content")
+	ErrDenied      = errors.New("not allowed") // by a rule of the registry: a tag that may not move, a quota, content in use
 )
 
 // Reader finds and reads images. Methods may be called concurrently.
