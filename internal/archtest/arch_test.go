@@ -44,6 +44,7 @@ var arrows = map[string][]string{
 	"internal/registry/store":        {"internal/cache", "internal/event", "internal/image", "internal/layer", "internal/registry", "internal/rootfs"},
 	"internal/registry/layout":       {"internal/image", "internal/registry"},
 	"internal/registry/archive":      {"internal/image", "internal/layer", "internal/registry"},
+	"internal/registry/remote":       {"internal/image", "internal/registry"},
 	"internal/registry/mem":          {"internal/image", "internal/registry"},
 	"internal/registry/registrytest": {"internal/event", "internal/image", "internal/registry", "internal/registry/mem"},
 

@@ -1,0 +1,118 @@
+package remote_test
+
+import (
+	"context"
+	"errors"
+	"io"
+	"iter"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/opencontainers/go-digest"
+
+	"nacre/internal/registry"
+	"nacre/internal/registry/registrytest"
+	"nacre/internal/registry/remote"
+)
+
+// world is one host seen as all registries: the domains of the suite's names become first parts
+// of paths.
+type world struct{ h *remote.Host }
+
+func in(repo string) string  { return strings.ReplaceAll(repo, ":", "__") }
+func out(repo string) string { return strings.ReplaceAll(repo, "__", ":") }
+
+func inRef(ref registry.Ref) registry.Ref {
+	ref.Repo = in(ref.Repo)
+	return ref
+}
+
+func (w world) Resolve(ctx context.Context, ref registry.Ref) (registry.Descriptor, error) {
+	return w.h.Resolve(ctx, inRef(ref))
+}
+
+func (w world) Open(ctx context.Context, repo string, d registry.Descriptor) (io.ReadCloser, error) {
+	return w.h.Open(ctx, in(repo), d)
+}
+
+func (w world) Has(ctx context.Context, repo string, d registry.Descriptor) (bool, error) {
+	return w.h.Has(ctx, in(repo), d)
+}
+
+func (w world) Create(ctx context.Context, repo string, d registry.Descriptor) (registry.Upload, error) {
+	return w.h.Create(ctx, in(repo), d)
+}
+
+func (w world) Tag(ctx context.Context, ref registry.Ref, d registry.Descriptor) error {
+	return w.h.Tag(ctx, inRef(ref), d)
+}
+
+func (w world) Untag(ctx context.Context, ref registry.Ref) error { return w.h.Untag(ctx, inRef(ref)) }
+
+func (w world) Delete(ctx context.Context, repo string, d digest.Digest) error {
+	return w.h.Delete(ctx, in(repo), d)
+}
+
+func (w world) Refs(ctx context.Context) iter.Seq2[registry.Named, error] {
+	return func(yield func(registry.Named, error) bool) {
+		var all []registry.Named
+		for n, err := range w.h.Refs(ctx) {
+			if err != nil {
+				yield(n, err)
+				return
+			}
+			n.Ref.Repo = out(n.Ref.Repo)
+			all = append(all, n)
+		}
+		slices.SortFunc(all, func(a, b registry.Named) int { return strings.Compare(a.Ref.String(), b.Ref.String()) })
+		for _, n := range all {
+			if !yield(n, nil) {
+				return
+			}
+		}
+	}
+}
+
+// withoutUntag is a registry that cannot remove a tag alone, as Docker's cannot. It says so, and the
+// names it should have removed are hidden here, for the rest of the suite.
+type withoutUntag struct {
+	world
+	t      testing.TB
+	hidden map[registry.Ref]bool
+}
+
+func (w withoutUntag) Untag(ctx context.Context, ref registry.Ref) error {
+	if _, err := w.Resolve(ctx, ref); err != nil {
+		return err
+	}
+	if err := w.world.Untag(ctx, ref); !errors.Is(err, registry.ErrUnsupported) || !strings.Contains(err.Error(), "does not remove a tag alone") {
+		w.t.Errorf("untag where that is not supported: %v", err)
+	}
+	w.hidden[ref] = true
+	return nil
+}
+
+func (w withoutUntag) Resolve(ctx context.Context, ref registry.Ref) (registry.Descriptor, error) {
+	if w.hidden[ref] {
+		return registry.Descriptor{}, registry.ErrAbsent
+	}
+	return w.world.Resolve(ctx, ref)
+}
+
+func (w withoutUntag) Refs(ctx context.Context) iter.Seq2[registry.Named, error] {
+	return func(yield func(registry.Named, error) bool) {
+		for n, err := range w.world.Refs(ctx) {
+			if !w.hidden[n.Ref] && !yield(n, err) {
+				return
+			}
+		}
+	}
+}
+
+func TestConformDocker(t *testing.T) {
+	registrytest.Conform(t, func(t testing.TB) registry.Registry {
+		w := world{client(t, remote.Options{}).Host(docker(t))}
+		return withoutUntag{w, t, map[registry.Ref]bool{}}
+	})
+}

@@ -1,0 +1,76 @@
+package remote_test
+
+import (
+	"bytes"
+	"fmt"
+	"net"
+	"net/http"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"testing"
+	"time"
+
+	"nacre/internal/registry/remote"
+)
+
+// docker starts Docker's registry (the package docker-registry) and returns its address.
+func docker(t testing.TB) string {
+	t.Helper()
+	dir := t.TempDir()
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	addr := l.Addr().String()
+	l.Close()
+	config := filepath.Join(dir, "config.yml")
+	text := fmt.Sprintf("version: 0.1\nlog: {level: error, accesslog: {disabled: true}}\nstorage: {filesystem: {rootdirectory: %s}, delete: {enabled: true}}\nhttp: {addr: %q}\n", dir, addr)
+	if err := os.WriteFile(config, []byte(text), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	cmd := exec.Command("docker-registry", "serve", config)
+	var log bytes.Buffer
+	cmd.Stdout, cmd.Stderr = &log, &log
+	if err := cmd.Start(); err != nil {
+		t.Fatalf("%v: run scripts/setup tools", err)
+	}
+	ended := make(chan struct{})
+	go func() { cmd.Wait(); close(ended) }()
+	t.Cleanup(func() {
+		cmd.Process.Kill()
+		<-ended
+	})
+	for start := time.Now(); time.Since(start) < 20*time.Second; time.Sleep(20 * time.Millisecond) {
+		if resp, err := http.Get("http://" + addr + "/v2/"); err == nil {
+			resp.Body.Close()
+			return addr
+		}
+		select {
+		case <-ended:
+			t.Fatalf("docker-registry: %s", log.String())
+		default:
+		}
+	}
+	t.Fatalf("docker-registry does not answer: %s", log.String())
+	return ""
+}
+
+// client makes a client without credentials that fails the test when it warns.
+func client(t testing.TB, o remote.Options) *remote.Registry {
+	t.Helper()
+	if o.Credentials == nil {
+		o.Credentials = remote.Anonymous{}
+	}
+	if o.CertFolders == nil {
+		o.CertFolders = []string{}
+	}
+	if o.Warn == nil {
+		o.Warn = func(s string) { t.Errorf("warning: %s", s) }
+	}
+	r, err := remote.New(o)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return r
+}
