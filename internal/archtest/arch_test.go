@@ -53,6 +53,8 @@ var arrows = map[string][]string{
 	"internal/serve/glob":   {},
 	"internal/serve/watch":  {},
 	"internal/serve/auth":   {"internal/serve/config", "internal/serve/glob", "internal/serve/watch"},
+	// What is to be copied where, read from a list.
+	"internal/registry/mirror": {"internal/image", "internal/registry"},
 
 	// Any of these media over HTTP. What it is tested with is a medium of its own.
 	"internal/registry/server":            {"internal/image", "internal/registry"},
