@@ -22,15 +22,16 @@ import (
 // buildFlags are the flags of build as given.
 type buildFlags struct {
 	grants
-	caches                       cacheFlags
-	tags, args, labels, hosts    []string
-	contexts, outputs            []string
-	noCacheFilter                []string
-	metadata                     string
-	file, target, network        string
-	progress, iidfile, platform  string
-	noCache, quiet, pull, remove bool
-	squash                       bool
+	caches                      cacheFlags
+	limits                      limitFlags
+	tags, args, labels, hosts   []string
+	contexts, outputs           []string
+	noCacheFilter               []string
+	metadata                    string
+	file, target, network       string
+	progress, iidfile, platform string
+	noCache, quiet, pull        bool
+	squash                      bool
 }
 
 func buildCommand(a *app) *cobra.Command {
@@ -45,6 +46,8 @@ standard input: a tar is the context, anything else the Dockerfile, with no cont
   nacre build -t web:1 -f docker/Dockerfile --target test --build-arg VERSION=2 .
   nacre build -t web:1 https://example.com/web.git#v1:docker
   tar cz . | nacre build -t web:1 -
+  nacre build --memory 2g --cpus 1.5 --ulimit nofile=4096 -t web:1 .
+  nacre build --allow device=vendor.com/gpu=0 -t train .
   printf 'FROM scratch\nLABEL a=b\n' | nacre build -`,
 		Args: exactArgs(1, "a build needs one context: a directory, a URL, or -"),
 		RunE: func(cmd *cobra.Command, args []string) error { return runBuild(cmd, a, f, args[0]) },
@@ -70,8 +73,7 @@ standard input: a tar is the context, anything else the Dockerfile, with no cont
 	fl.StringVar(&f.platform, "platform", "", "platform to build for (default: this machine's)")
 	f.grants.register(fl)
 	f.caches.register(fl)
-	fl.BoolVar(&f.remove, "rm", true, "accepted for docker's sake: nothing is left behind in any case")
-	fl.MarkHidden("rm")
+	f.limits.register(fl)
 	fl.MarkHidden("pull")
 	return cmd
 }
@@ -79,6 +81,9 @@ standard input: a tar is the context, anything else the Dockerfile, with no cont
 func runBuild(cmd *cobra.Command, a *app, f buildFlags, dir string) error {
 	o, err := f.options(cmd.Context(), a, dir)
 	if err != nil {
+		return err
+	}
+	if err := f.limits.apply(&o); err != nil {
 		return err
 	}
 	done, err := f.grants.apply(&o)
@@ -99,6 +104,7 @@ func runBuild(cmd *cobra.Command, a *app, f buildFlags, dir string) error {
 	}
 	outputs, err := f.parseOutputs(&o)
 	if err == nil {
+		o.NoImage = o.NoImage && !f.limits.load
 		err = addOutputs(a, &o, outputs)
 	}
 	if err != nil {

@@ -69,6 +69,7 @@ func hint(err error) string {
 	var h *hintError
 	var start *sandbox.StartError
 	var src *build.SourceError
+	var allow *build.AllowError
 	switch {
 	case errors.As(err, &df) && df.Hint != "":
 		return df.Hint
@@ -76,6 +77,8 @@ func hint(err error) string {
 		return h.hint
 	case errors.As(err, &src):
 		return src.Hint
+	case errors.As(err, &allow):
+		return allow.Hint
 	case errors.Is(err, store.ErrAmbiguous):
 		return "give more of the ID"
 	case errors.As(err, &start) && start.Code == sandbox.CodeSandbox && errors.Is(err, fs.ErrPermission) && os.Geteuid() != 0:

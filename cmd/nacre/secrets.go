@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"path/filepath"
 	"slices"
 	"strings"
 
@@ -16,23 +17,31 @@ import (
 )
 
 // grants are the flags that give RUN steps what they do not have by themselves.
-type grants struct{ secrets, ssh, allow []string }
+type grants struct{ secrets, ssh, allow, deviceDirs []string }
 
 func (g *grants) register(fl *pflag.FlagSet) {
 	fl.StringArrayVar(&g.secrets, "secret", nil, "id=ID[,src=FILE|,env=NAME] for RUN --mount=type=secret; may be repeated")
 	fl.StringArrayVar(&g.ssh, "ssh", nil, "default|ID[=SOCKET|KEY[,KEY]]: SSH agent or private keys for RUN --mount=type=ssh; may be repeated")
-	fl.StringSliceVar(&g.allow, "allow", nil, "what RUN may ask for: network.host, security.insecure")
+	fl.StringArrayVar(&g.allow, "allow", nil, "what RUN may ask for: network.host, security.insecure, device[=NAME[,alias=NAME]]; may be repeated")
+	fl.StringArrayVar(&g.deviceDirs, "cdi-spec-dir", nil, "where RUN --device finds CDI specs (default: $NACRE_CDI_SPEC_DIRS, else /etc/cdi and /var/run/cdi); may be repeated")
 }
 
 // apply adds the grants to o. done ends what serves them.
 func (g *grants) apply(o *build.Options) (done func() error, err error) {
 	done = func() error { return nil }
 	for _, e := range g.allow {
-		if e != "network.host" && e != "security.insecure" {
-			return done, fmt.Errorf("--allow=%s: want network.host or security.insecure", e)
+		if strings.HasPrefix(e, "device=") { // its commas are its own
+			o.Allow = append(o.Allow, e)
+		} else {
+			o.Allow = append(o.Allow, strings.Split(e, ",")...)
 		}
 	}
-	o.Allow = g.allow
+	if err := build.CheckAllow(o.Allow); err != nil {
+		return done, fmt.Errorf("--allow: %w", err)
+	}
+	if o.DeviceDirs = g.deviceDirs; len(o.DeviceDirs) == 0 {
+		o.DeviceDirs = filepath.SplitList(os.Getenv("NACRE_CDI_SPEC_DIRS"))
+	}
 	if o.Secret, err = parseSecrets(g.secrets); err != nil {
 		return done, err
 	}

@@ -22,6 +22,7 @@ var arrows = map[string][]string{
 	"internal/cache/cachetest": {"internal/cache"},
 	"internal/network":         {},
 	"internal/sshagent":        {},
+	"internal/device":          {},
 	"internal/image":           {},
 	"internal/registry":        {"internal/event", "internal/image"},
 
@@ -62,7 +63,7 @@ var arrows = map[string][]string{
 
 	// The one place that knows the parts. It does not know who shows what it says.
 	"internal/build": {
-		"internal/cache", "internal/cache/portable", "internal/copier", "internal/dockerfile", "internal/event", "internal/graph", "internal/image",
+		"internal/cache", "internal/cache/portable", "internal/copier", "internal/device", "internal/dockerfile", "internal/event", "internal/graph", "internal/image",
 		"internal/layer", "internal/network", "internal/registry", "internal/registry/layout", "internal/registry/store", "internal/rootfs", "internal/sandbox", "internal/source", "internal/source/remote",
 	},
 

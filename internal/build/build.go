@@ -59,11 +59,17 @@ type Options struct {
 	Squash   bool // the image gets one layer over those of its base
 	// SSH are the sockets of agents that RUN may mount, by ID.
 	SSH map[string]string
-	// Allow are the entitlements RUN may ask for: "network.host", "security.insecure".
+	// Allow are the entitlements RUN may ask for: "network.host", "security.insecure",
+	// "device" or "device=NAME[,alias=NAME]". CheckAllow tells whether they are.
 	Allow []string
 	// CacheFrom are caches to look into after the store's own, CacheTo where to write them.
 	CacheFrom []CacheFrom
 	CacheTo   []CacheTo
+	// Limits hold for every RUN step. They are not part of what a step is: one that is cached
+	// stays so, whatever they were.
+	Limits Limits
+	// DeviceDirs are where CDI specs are looked for; none: device.Dirs.
+	DeviceDirs []string
 }
 
 // Builder builds into a store.
@@ -112,6 +118,9 @@ func (b Builder) Build(ctx context.Context, o Options) (Result, error) {
 	}
 	s := newSolver(b, o, g, lease, source)
 	defer s.close()
+	if err := s.findDevices(g); err != nil {
+		return Result{}, err
+	}
 	s.announce(g)
 	if err := s.importCaches(ctx); err != nil {
 		return Result{}, err

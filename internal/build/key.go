@@ -173,6 +173,9 @@ func (w *work) hash(kind string) *cache.Hash {
 	for _, f := range w.step.Fields() {
 		h.Add(f.Name, f.Value)
 	}
+	for _, name := range w.granted[w.step] {
+		h.Add("granted", name)
+	}
 	w.addEpoch(h)
 	return h
 }

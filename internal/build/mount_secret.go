@@ -23,16 +23,10 @@ const maxSecret = 500 << 10
 
 // secret gives a step the value of a secret: as a file in memory, as a variable, or both.
 func (w *work) secret(m graph.Mount, config *sandbox.Config) error {
-	var value []byte
-	if w.o.Secret != nil {
-		var err error
-		if value, err = w.o.Secret(m.ID); err != nil {
-			return fmt.Errorf("secret %s: %w", m.ID, err)
-		}
-	}
+	value, err := w.secretValue(m)
 	switch {
-	case value == nil && m.Required:
-		return &AbsentError{What: "secret", ID: m.ID, Hint: "build with --secret id=" + m.ID + ",src=FILE or --secret id=" + m.ID + ",env=NAME"}
+	case err != nil:
+		return err
 	case value == nil:
 		return nil
 	case len(value) > maxSecret:
@@ -49,6 +43,38 @@ func (w *work) secret(m graph.Mount, config *sandbox.Config) error {
 		config.Files = append(config.Files, sandbox.File{
 			Path: m.Target, Data: value, Mode: fileMode(m.Mode, 0o400), UID: int(grab(m.UID)), GID: int(grab(m.GID)),
 		})
+	}
+	return nil
+}
+
+// secretValue is the value of a secret, nil where there is none and none is required.
+func (s *solver) secretValue(m graph.Mount) (value []byte, err error) {
+	if s.o.Secret != nil {
+		if value, err = s.o.Secret(m.ID); err != nil {
+			return nil, fmt.Errorf("secret %s: %w", m.ID, err)
+		}
+	}
+	if value == nil && m.Required {
+		return nil, &AbsentError{What: "secret", ID: m.ID, Hint: "build with --secret id=" + m.ID + ",src=FILE or --secret id=" + m.ID + ",env=NAME"}
+	}
+	return value, nil
+}
+
+// required tells whether what a RUN cannot be without was given. It is asked of cached steps, too:
+// whether a build fails must not hang on what somebody built before.
+func (s *solver) required(list []graph.Mount) error {
+	for _, m := range list {
+		var err error
+		switch {
+		case !m.Required:
+		case m.Type == graph.MountSecret:
+			_, err = s.secretValue(m)
+		case m.Type == graph.MountSSH:
+			_, err = s.agent(m)
+		}
+		if err != nil {
+			return fmt.Errorf("mount of type %s: %w", m.Type, err)
+		}
 	}
 	return nil
 }
@@ -88,12 +114,9 @@ func fileMode(mode *uint32, byDefault uint32) fs.FileMode {
 // ssh gives a step the socket of an agent. It is one of the step's own, which ends with it: the
 // agent's socket stays with its owner and mode.
 func (w *work) ssh(m graph.Mount, config *sandbox.Config) error {
-	agent := w.o.SSH[m.ID]
-	switch {
-	case agent == "" && m.Required:
-		return &AbsentError{What: "SSH agent", ID: m.ID, Hint: "build with --ssh " + m.ID}
-	case agent == "":
-		return nil
+	agent, err := w.agent(m)
+	if agent == "" || err != nil {
+		return err
 	}
 	dir, remove, err := w.Store.TempDir("ssh")
 	if err != nil {
@@ -116,6 +139,15 @@ func (w *work) ssh(m graph.Mount, config *sandbox.Config) error {
 		Destination: m.Target, Type: "bind", Source: path, Options: []string{"nosuid", "nodev", "noexec"},
 	})
 	return nil
+}
+
+// agent is the socket of an agent, empty where there is none and none is required.
+func (s *solver) agent(m graph.Mount) (string, error) {
+	socket := s.o.SSH[m.ID]
+	if socket == "" && m.Required {
+		return "", &AbsentError{What: "SSH agent", ID: m.ID, Hint: "build with --ssh " + m.ID}
+	}
+	return socket, nil
 }
 
 const socketName = "agent"

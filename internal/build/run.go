@@ -137,8 +137,13 @@ func (w *work) config(op *graph.Run, lower *rootfs.FS) (sandbox.Config, error) {
 		Args: op.Args, Env: runEnv(op, user), Cwd: op.Dir, User: specUser(user),
 		Hostname:    "buildkitsandbox", // what scripts have seen there for years
 		HostNetwork: op.Network != "none",
+		ShmSize:     w.o.Limits.ShmSize,
 	})
-	if op.Insecure {
+	w.o.Limits.apply(spec)
+	if err := w.addDevices(spec); err != nil {
+		return sandbox.Config{}, err
+	}
+	if op.Insecure { // after devices, whose rules it opens
 		err = insecure(spec)
 	}
 	return sandbox.Config{Spec: spec, Files: files}, err

@@ -12,6 +12,7 @@ import (
 
 	"nacre/internal/cache"
 	"nacre/internal/cache/portable"
+	"nacre/internal/device"
 	"nacre/internal/dockerfile"
 	"nacre/internal/event"
 	"nacre/internal/graph"
@@ -54,6 +55,8 @@ type solver struct {
 	solved  memo[*graph.Step, *root]
 	running memo[cache.Key, cache.Output]  // steps that are alike execute once
 	ordinal map[*graph.Step]int            // place of a step within its stage
+	devices *device.Set                    // nil where no step asks for any
+	granted map[*graph.Step][]string       // devices of RUN steps, by their full names
 	runs    atomic.Int32                   // RUN steps not yet solved
 	bound   memo[boundFiles, rootfs.Lower] // what RUN --mount shows of contexts, by context and source
 
@@ -183,6 +186,11 @@ func (s *solver) step(ctx context.Context, st *graph.Step, in []*root) (*root, e
 
 // resolve is the heart: two look-ups, then the work itself.
 func (w *work) resolve(ctx context.Context) (out cache.Output, d event.Done, err error) {
+	if op, ok := w.step.Op.(*graph.Run); ok {
+		if err := w.required(op.Mounts); err != nil {
+			return out, d, err
+		}
+	}
 	if w.def, err = w.definition(ctx); err != nil {
 		return out, d, err
 	}

@@ -194,6 +194,8 @@ func (p *planner) step(s *stage, cmd command, text string, op Op) *Step {
 		text = "ONBUILD " + text
 	}
 	s.last = p.addStep(s, p.file.Pos(cmd.Location()), text, op)
+	c := s.config()
+	s.last.Setting = Setting{Shell: c.Shell, Env: s.env.environ(), Dir: path.Clean("/" + c.WorkingDir), User: c.User}
 	return s.last
 }
 

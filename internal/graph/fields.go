@@ -45,6 +45,9 @@ func (op *Run) fields() []Field {
 	for _, m := range op.Mounts {
 		f = append(f, m.fields()...)
 	}
+	for _, d := range op.Devices {
+		f = append(f, Field{"device", d.Name})
+	}
 	return appendFiles(f, op.Files)
 }
 

@@ -60,6 +60,17 @@ type Step struct {
 	// Parent is the step whose root this one works on; nil: an empty root.
 	Parent *Step
 	Op     Op
+	// Setting is what a program would find at this place of the stage.
+	Setting Setting
+}
+
+// Setting is what the instructions before a step say of programs. It is no part of what
+// defines the step.
+type Setting struct {
+	Shell []string // SHELL; empty: docker's default
+	Env   []string // NAME=value: ENV, then build arguments in scope
+	Dir   string
+	User  string
 }
 
 // Inputs are the steps whose roots are needed: Parent, and those an Op reads from.
@@ -110,9 +121,17 @@ type Run struct {
 	// Insecure gives the program all capabilities and hides nothing from it.
 	Insecure bool
 	Mounts   []Mount
+	Devices  []Device
 	// Files are heredocs to be there while it runs, each mounted read-only at Path,
 	// which is below /dev/pipes, with mode 0755.
 	Files []InlineFile
+}
+
+// Device is one that a program asks for, as CDI specs name it: vendor.com/class=name,
+// vendor.com/class for the first of a class, vendor.com/class=* for all, or a name that annotations give.
+type Device struct {
+	Name     string
+	Required bool // without it the step fails
 }
 
 // InlineFile is a heredoc.

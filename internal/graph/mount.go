@@ -186,6 +186,12 @@ func (p *planner) mount(s *stage, g instructions.Mount, o origin) (Mount, error)
 		m.From = p.rootOf(o.from)
 	}
 	if m.Type == MountCache {
+		if m.Context != "" {
+			return m, fmt.Errorf("from=%s: a cache cannot begin with the files of a build context", g.From)
+		}
+		if m.From == nil && m.Source != "." {
+			return m, fmt.Errorf("source=%s of a cache needs from=: without, a cache begins empty", g.Source)
+		}
 		p.cache(&m, g)
 	}
 	return m, m.checkTarget()

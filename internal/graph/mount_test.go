@@ -23,8 +23,8 @@ func TestMounts(t *testing.T) {
 		{"from=files,target=/x", graph.Mount{Type: "bind", Target: "/x", Source: ".", ReadOnly: true, Context: "files"}},
 		{"type=cache,target=/x/", graph.Mount{Type: "cache", Target: "/x", Source: ".", ID: "/x", Sharing: "shared"}},
 		{"type=cache,target=x,ro", graph.Mount{Type: "cache", Target: "/w/x", Source: ".", ID: "x", Sharing: "shared", ReadOnly: true}},
-		{"type=cache,id=$NAME,target=/x,sharing=locked,mode=0700,uid=$ID,gid=2,source=/s",
-			graph.Mount{Type: "cache", Target: "/x", Source: "s", ID: "name", Sharing: "locked", Mode: number(0o700), UID: number(7), GID: number(2)}},
+		{"type=cache,id=$NAME,target=/x,sharing=locked,mode=0700,uid=$ID,gid=2,source=/",
+			graph.Mount{Type: "cache", Target: "/x", Source: ".", ID: "name", Sharing: "locked", Mode: number(0o700), UID: number(7), GID: number(2)}},
 		{"type=tmpfs,target=/x,size=2m", graph.Mount{Type: "tmpfs", Target: "/x", Size: 2 << 20}},
 		{"type=secret,id=a/b", graph.Mount{Type: "secret", Target: "/run/secrets/b", ID: "a/b", ReadOnly: true}},
 		{"type=secret,target=/etc/key,required", graph.Mount{Type: "secret", Target: "/etc/key", ID: "key", ReadOnly: true, Required: true}},
@@ -95,6 +95,7 @@ func TestMountErrors(t *testing.T) {
 		"type=bind,target=/x,uid=1":                  `uid not allowed for "bind" type mounts`,
 		"type=bind,target=/x,sharing=private":        "invalid cache sharing",
 		"type=cache,target=/x,sharing=mine":          `unsupported sharing value "mine"`,
+		"type=cache,target=/x,source=/s":             "source=/s of a cache needs from=: without, a cache begins empty",
 		"type=cache,target=/x,size=1":                "unexpected key 'size'",
 		"type=tmpfs,target=/x,size=big":              "invalid value for size",
 		"target=/x,from=later":                       `cannot mount from stage "later" to "/x", stage needs to be defined before current command`,
@@ -126,7 +127,7 @@ func TestMountFields(t *testing.T) {
 		return g.Target.Last.Fields()
 	}
 	list := []string{
-		"", "--security=insecure", "--mount=target=/x", "--mount=target=/y", "--mount=target=/x,rw", "--mount=target=/x,source=/s",
+		"", "--security=insecure", "--device=a.b/c=d", "--device=a.b/c=e", "--device=a.b/c=d --device=a.b/c=e", "--mount=target=/x", "--mount=target=/y", "--mount=target=/x,rw", "--mount=target=/x,source=/s",
 		"--mount=target=/x,from=a", "--mount=type=cache,target=/x", "--mount=type=cache,target=/x,from=a", "--mount=type=cache,target=/x,id=i", "--mount=type=cache,target=/x,uid=1",
 		"--mount=type=cache,target=/x,gid=1", "--mount=type=cache,target=/x,mode=700", "--mount=type=cache,target=/x,sharing=locked",
 		"--mount=type=tmpfs,target=/x", "--mount=type=tmpfs,target=/x,size=1m", "--mount=type=secret,id=x,target=/x",

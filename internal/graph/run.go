@@ -17,10 +17,6 @@ import (
 const scripts = "/dev/pipes"
 
 func (p *planner) run(s *stage, cmd command, c *instructions.RunCommand) error {
-	switch {
-	case len(instructions.GetDevices(c)) > 0:
-		return unsupported("RUN --device")
-	}
 	insecure := instructions.GetSecurity(c) == instructions.SecurityInsecure
 	if insecure {
 		if err := p.entitled("security.insecure", "RUN --security=insecure"); err != nil {
@@ -32,6 +28,10 @@ func (p *planner) run(s *stage, cmd command, c *instructions.RunCommand) error {
 		return err
 	}
 	mounts, err := p.mounts(s, cmd, c)
+	if err != nil {
+		return err
+	}
+	devices, err := devices(c)
 	if err != nil {
 		return err
 	}
@@ -49,10 +49,21 @@ func (p *planner) run(s *stage, cmd command, c *instructions.RunCommand) error {
 	lex.RawQuotes, lex.RawEscapes, lex.SkipUnsetEnv = true, true, true
 	step := p.step(s, cmd, shown(&lex, c.String()+summary, masked(s.env, mounts)), &Run{
 		Args: args, Env: s.env.environ(), Proxy: p.proxies(), Dir: path.Clean("/" + s.config().WorkingDir), User: s.config().User, Network: network, Files: files,
-		Insecure: insecure, Mounts: mounts,
+		Insecure: insecure, Mounts: mounts, Devices: devices,
 	})
 	s.record("RUN "+s.argsInScope()+strings.Join(args, " ")+" # buildkit", step)
 	return nil
+}
+
+// devices are those a RUN asks for. Who may have them, and what they are, is known where it runs.
+func devices(c *instructions.RunCommand) (list []Device, err error) {
+	for _, d := range instructions.GetDevices(c) {
+		if d.Name == "" || strings.ContainsRune(d.Name, 0) {
+			return nil, errors.New("RUN --device needs the name of a device: --device=vendor.com/class=name[,required]")
+		}
+		list = append(list, Device(*d))
+	}
+	return list, nil
 }
 
 // networkOf is the network of a RUN. The host's is the default one here; who builds

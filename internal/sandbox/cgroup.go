@@ -24,24 +24,40 @@ type cgroup struct {
 }
 
 // hasLimits tells whether a run needs cgroups.
-func hasLimits(r *specs.LinuxResources) bool {
-	return r != nil && (r.Memory != nil || r.CPU != nil || r.Pids != nil)
+func hasLimits(l *specs.Linux) bool {
+	r := l.Resources
+	return l.CgroupsPath != "" || r != nil && (r.Memory != nil || r.CPU != nil || r.Pids != nil)
+}
+
+// CgroupBelow is a new path for Linux.CgroupsPath, below parent: a path from the top of each
+// hierarchy, with or without its first slash, or the name of a systemd slice (a-b.slice is in a.slice).
+// What limits the parent so limits the run.
+func CgroupBelow(parent string) string {
+	if name, ok := strings.CutSuffix(parent, ".slice"); ok && !strings.Contains(parent, "/") {
+		parent = ""
+		for i, c := range name + "-" {
+			if c == '-' && i > 0 {
+				parent += "/" + name[:i] + ".slice"
+			}
+		}
+	}
+	return filepath.Join("/", parent, newCgroupName())
 }
 
 // makeCgroup makes cgroups with the limits of the spec. What cannot be limited here is
 // a warning.
 func (r *runner) makeCgroup() {
-	if !hasLimits(r.Spec.Linux.Resources) {
+	if !hasLimits(r.Spec.Linux) {
 		return
 	}
 	name := newCgroupName()
-	for _, l := range limits(r.Spec.Linux.Resources) {
+	for _, l := range limits(r.Spec.Linux) {
 		dir, v2, err := r.cgroup.dir(l.controller, r.Spec.Linux.CgroupsPath, name)
 		if err == nil {
 			err = l.write(dir, v2)
 		}
 		if err != nil {
-			r.status.Warnings = append(r.status.Warnings, fmt.Sprintf("%s limit is not applied: %v", l.controller, err))
+			r.status.Warnings = append(r.status.Warnings, fmt.Sprintf("%s is not applied: %v", l.what(), err))
 		}
 	}
 	for _, dir := range r.cgroup.dirs {
@@ -144,31 +160,44 @@ func (g *cgroup) make(dir string) error {
 	return nil
 }
 
-// inheritCpuset fills what version 1 leaves empty, in which nothing can run.
+// inheritCpuset fills what version 1 leaves empty, in which nothing can run, from the
+// top, which never is.
 func inheritCpuset(dir string) error {
 	for _, file := range []string{"cpuset.cpus", "cpuset.mems"} {
-		have, err := os.ReadFile(filepath.Join(dir, file))
-		if err != nil {
-			return err
-		}
-		if len(bytes.TrimSpace(have)) > 0 {
-			continue
-		}
-		parent, err := os.ReadFile(filepath.Join(filepath.Dir(dir), file))
-		if err != nil {
-			return err
-		}
-		if err := writeFile(filepath.Join(dir, file), string(bytes.TrimSpace(parent))); err != nil {
+		if _, err := inherited(dir, file); err != nil {
 			return err
 		}
 	}
 	return nil
 }
 
+func inherited(dir, file string) (value string, err error) {
+	have, err := os.ReadFile(filepath.Join(dir, file))
+	if value = string(bytes.TrimSpace(have)); err != nil || value != "" {
+		return value, err
+	}
+	if value, err = inherited(filepath.Dir(dir), file); err != nil {
+		return "", err
+	}
+	return value, writeFile(filepath.Join(dir, file), value)
+}
+
 // limit is what one controller is told: file and value, by version, in this order.
 type limit struct {
 	controller    string
+	name          string // where it is not the controller's
 	first, second [][2]string
+}
+
+// what is how people call it.
+func (l limit) what() string {
+	switch {
+	case l.name != "":
+		return l.name
+	case len(l.first)+len(l.second) == 0:
+		return l.controller + " limit of the parent cgroup"
+	}
+	return l.controller + " limit"
 }
 
 func (l limit) write(dir string, v2 bool) error {
@@ -185,9 +214,25 @@ func (l limit) write(dir string, v2 bool) error {
 }
 
 // limits translates the spec for both versions.
-func limits(r *specs.LinuxResources) (out []limit) {
+func limits(l *specs.Linux) (out []limit) {
+	if r := l.Resources; r != nil {
+		out = resourceLimits(r)
+	}
+	if l.CgroupsPath == "" {
+		return out
+	}
+	// Where the spec says which cgroup, it is to be that of each controller that may limit.
+	for _, c := range []string{"memory", "cpu", "cpuset", "pids"} {
+		if !slices.ContainsFunc(out, func(l limit) bool { return l.controller == c }) {
+			out = append(out, limit{controller: c})
+		}
+	}
+	return out
+}
+
+func resourceLimits(r *specs.LinuxResources) (out []limit) {
 	if m := r.Memory; m != nil {
-		out = append(out, memoryLimit(m))
+		out = append(out, memoryLimit(m), swapLimit(m))
 	}
 	if c := r.CPU; c != nil {
 		out = append(out, cpuLimit(c))
@@ -220,17 +265,22 @@ func (l *limit) both(first, second, value string) {
 
 func memoryLimit(m *specs.LinuxMemory) limit {
 	l := limit{controller: "memory"}
-	orMax := func(n int64) string {
-		if n < 0 {
-			return "max"
-		}
-		return strconv.FormatInt(n, 10)
-	}
 	if m.Limit != nil {
 		l.first = append(l.first, [2]string{"memory.limit_in_bytes", strconv.FormatInt(*m.Limit, 10)})
 		l.second = append(l.second, [2]string{"memory.max", orMax(*m.Limit)})
 	}
-	if m.Swap != nil { // of memory and swap together; version 2 counts swap alone
+	if m.Reservation != nil {
+		l.first = append(l.first, [2]string{"memory.soft_limit_in_bytes", strconv.FormatInt(*m.Reservation, 10)})
+		l.second = append(l.second, [2]string{"memory.low", orMax(*m.Reservation)})
+	}
+	return l
+}
+
+// swapLimit is of memory and swap together; version 2 counts swap alone. It stands apart as not all
+// kernels have it.
+func swapLimit(m *specs.LinuxMemory) limit {
+	l := limit{controller: "memory", name: "swap limit"}
+	if m.Swap != nil {
 		l.first = append(l.first, [2]string{"memory.memsw.limit_in_bytes", strconv.FormatInt(*m.Swap, 10)})
 		swap := *m.Swap
 		if swap >= 0 && m.Limit != nil && *m.Limit >= 0 {
@@ -238,11 +288,14 @@ func memoryLimit(m *specs.LinuxMemory) limit {
 		}
 		l.second = append(l.second, [2]string{"memory.swap.max", orMax(swap)})
 	}
-	if m.Reservation != nil {
-		l.first = append(l.first, [2]string{"memory.soft_limit_in_bytes", strconv.FormatInt(*m.Reservation, 10)})
-		l.second = append(l.second, [2]string{"memory.low", orMax(*m.Reservation)})
-	}
 	return l
+}
+
+func orMax(n int64) string {
+	if n < 0 {
+		return "max"
+	}
+	return strconv.FormatInt(n, 10)
 }
 
 func cpuLimit(c *specs.LinuxCPU) limit {

@@ -43,7 +43,7 @@ func newMounts(s *specs.Spec, files []File, devices bool) ([]mount, error) {
 			return nil, fmt.Errorf("mount on %s: id mappings are not supported", m.Destination)
 		}
 		if m.Type == "cgroup" || m.Type == "cgroup2" {
-			list, err := cgroupMounts(m, hasLimits(s.Linux.Resources))
+			list, err := cgroupMounts(m, hasLimits(s.Linux))
 			if err != nil {
 				return nil, err
 			}
