@@ -42,7 +42,9 @@ var arrows = map[string][]string{
 	"internal/copier": {"internal/graph", "internal/layer", "internal/rootfs", "internal/source"},
 
 	// Media: implementations of the registry contract, which do not know each other.
-	"internal/registry/store":        {"internal/cache", "internal/event", "internal/image", "internal/layer", "internal/registry", "internal/rootfs"},
+	"internal/registry/store": {"internal/cache", "internal/event", "internal/image", "internal/layer", "internal/registry", "internal/rootfs"},
+	// What leaves the store: it knows the store, and hands it on as the contract.
+	"internal/registry/compressed":   {"internal/event", "internal/image", "internal/layer", "internal/registry", "internal/registry/store"},
 	"internal/registry/layout":       {"internal/image", "internal/registry"},
 	"internal/registry/archive":      {"internal/image", "internal/layer", "internal/registry"},
 	"internal/registry/remote":       {"internal/image", "internal/registry"},

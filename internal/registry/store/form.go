@@ -10,6 +10,7 @@ import (
 	"io"
 	"os"
 
+	"nacre/internal/image"
 	"nacre/internal/registry"
 
 	"github.com/opencontainers/go-digest"
@@ -142,4 +143,23 @@ func (w *formWriter) Write(p []byte) (int, error) {
 	w.hash.Write(p[:n])
 	w.size += int64(n)
 	return n, err
+}
+
+// CompressedAs returns the compressed form that a layer came as. Errors: registry.ErrAbsent: it was made here, or came
+// as it is.
+func (s *Store) CompressedAs(ctx context.Context, diffID digest.Digest) (registry.Descriptor, error) {
+	list, err := all(ctx, s.db, func(r *sql.Rows) (registry.Descriptor, error) { return scanDescriptor(r) },
+		"SELECT digest, media, size FROM blob WHERE layer = ? AND digest NOT IN (SELECT digest FROM form) ORDER BY digest", diffID)
+	if err != nil {
+		return registry.Descriptor{}, s.fail(err)
+	}
+	for _, d := range list {
+		if image.Compression(d.MediaType) == "" {
+			continue
+		}
+		if _, err := s.ensureBlob(ctx, d.Digest); !errors.Is(err, registry.ErrAbsent) {
+			return d, err
+		}
+	}
+	return registry.Descriptor{}, s.absentForm(sql.ErrNoRows, diffID)
 }

@@ -285,3 +285,13 @@ func (s *Store) deleteBlob(ctx context.Context, d digest.Digest) error {
 		return r.layer(ctx, tx, d)
 	})
 }
+
+// Stat implements registry.Stater. What it describes may turn out to be damaged when it is opened.
+func (s *Store) Stat(ctx context.Context, _ string, d digest.Digest) (registry.Descriptor, error) {
+	row, err := s.blobRow(ctx, s.db, d)
+	if err == nil || !errors.Is(err, registry.ErrAbsent) {
+		return row.desc, err
+	}
+	info, err := s.LayerInfo(ctx, d)
+	return registry.Descriptor{MediaType: image.TypeLayer, Digest: d, Size: info.Size}, err
+}
