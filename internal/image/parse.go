@@ -80,6 +80,7 @@ func MediaTypeOf(data []byte) (string, error) {
 		if IsIndex(s.MediaType) || IsManifest(s.MediaType) {
 			return s.MediaType, nil
 		}
+	case s.SchemaVersion != 2: // the config of an image has a "config" too
 	case s.Manifests != nil && s.Layers == nil && s.Config == nil:
 		return TypeIndex, nil
 	case s.Config != nil && s.Manifests == nil:

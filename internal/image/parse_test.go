@@ -106,3 +106,22 @@ func stable[T any](t *testing.T, v T, parse func([]byte) (T, error)) {
 		t.Errorf("%s\n%s", out, out2)
 	}
 }
+
+// TestMediaTypeOf tells documents that do not say what they are by their shape.
+func TestMediaTypeOf(t *testing.T) {
+	for doc, want := range map[string]string{
+		`{"schemaVersion":2,"config":{},"layers":[]}`:                           TypeManifest,
+		`{"schemaVersion":2,"manifests":[]}`:                                    TypeIndex,
+		`{"schemaVersion":2,"mediaType":"` + TypeDockerManifest + `"}`:          TypeDockerManifest,
+		`{"architecture":"amd64","config":{"Cmd":["x"]},"rootfs":{}}`:           "",
+		`{"schemaVersion":2,"config":{},"manifests":[]}`:                        "",
+		`{"schemaVersion":2,"mediaType":"application/vnd.example","config":{}}`: "",
+		`{"schemaVersion":1,"fsLayers":[]}`:                                     "",
+		`{"schemaVersion":2,"config":{},"layers":[]}{"schemaVersion":2}`:        "",
+	} {
+		got, err := MediaTypeOf([]byte(doc))
+		if got != want || (err == nil) != (want != "") {
+			t.Errorf("%s: %q, %v", doc, got, err)
+		}
+	}
+}
