@@ -193,8 +193,10 @@ func (b Builder) fromLayout(ctx context.Context, spec string) (string, error) {
 			return "", err
 		}
 		if ref == "" || named.Ref.Tag == ref || named.Desc.Digest.String() == ref {
+			if named.Desc.Digest != want.Digest {
+				n++ // two names of one image are no two images
+			}
 			want = named.Desc
-			n++
 		}
 	}
 	if n == 0 && strings.HasPrefix(ref, "sha256:") {
@@ -204,7 +206,10 @@ func (b Builder) fromLayout(ctx context.Context, spec string) (string, error) {
 		return "", fmt.Errorf("%s has no image %s: %w", dir, ref, registry.ErrAbsent)
 	}
 	if n > 1 && ref == "" {
-		return "", fmt.Errorf("%s has %d images: say which one with :TAG", dir, n)
+		return "", fmt.Errorf("%s has %d images: say which one with :TAG or @DIGEST", dir, n)
+	}
+	if n > 1 {
+		return "", fmt.Errorf("%s has %d images with tag %s: say which one with @DIGEST", dir, n, ref)
 	}
 	from := registry.Ref{Digest: want.Digest}
 	d, err := registry.Copy(ctx, b.Store, from, l, from, registry.CopyOptions{Partial: true})

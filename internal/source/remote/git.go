@@ -2,9 +2,11 @@ package remote
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
+	"net/http"
 	"net/url"
 	"os"
 	"path/filepath"
@@ -28,6 +30,10 @@ type Repo struct {
 	Silence       time.Duration     // after which git is given up; zero: five minutes
 	Log           func(said []byte) // told what git says; may be nil
 	Hide          []string          // what is left out of errors
+	// Transport is how settle asks; nil: http.DefaultTransport.
+	Transport http.RoundTripper
+
+	named string // the remote before it was settled
 }
 
 // Commit is what a ref means.
@@ -45,6 +51,39 @@ func (c Commit) ID() string {
 	return c.Object
 }
 
+// settle follows the redirects of a repository that gets a secret. Git itself would send the secret along
+// to wherever it is redirected.
+func (r Repo) settle(ctx context.Context) Repo {
+	if r.Authorization == "" || r.named != "" {
+		return r
+	}
+	r.named = r.Remote
+	const service = "/info/refs"
+	w := newWatch(ctx, r.Silence)
+	defer w.stop()
+	req, err := http.NewRequestWithContext(w.ctx, http.MethodGet, r.Remote+service+"?service=git-upload-pack", nil)
+	if err != nil {
+		return r
+	}
+	req.Header.Set("User-Agent", "git/2 (nacre)")
+	req.Header.Set("Authorization", r.Authorization)
+	client := http.Client{Transport: r.Transport, CheckRedirect: redirect}
+	resp, err := client.Do(req)
+	if err != nil {
+		return r // git will have the same to say
+	}
+	resp.Body.Close()
+	to := *resp.Request.URL
+	base, ok := strings.CutSuffix(to.Path, service)
+	if !ok || to.String() == req.URL.String() {
+		return r
+	}
+	to.Path, to.RawPath, to.RawQuery = base, "", ""
+	r.Remote = to.String()
+	r.Authorization = resp.Request.Header.Get("Authorization")
+	return r
+}
+
 // ErrNoRef is wrapped by errors about a ref that a repository does not have.
 var ErrNoRef = errors.New("the repository does not have")
 
@@ -58,6 +97,7 @@ func (r Repo) Resolve(ctx context.Context) (Commit, error) {
 		return Commit{}, err
 	}
 	defer os.RemoveAll(dir)
+	r = r.settle(ctx)
 	g := git{Repo: r, home: dir, dir: dir}
 	ref := r.Ref
 	if ref == "" {
@@ -124,6 +164,7 @@ func isID(s string) bool {
 // and is empty; more may be left in dir. It returns the folder and when the commit was made.
 func (r Repo) Checkout(ctx context.Context, c Commit, dir string) (tree string, made time.Time, err error) {
 	tree = filepath.Join(dir, "tree")
+	r = r.settle(ctx)
 	g := git{Repo: r, home: filepath.Join(dir, "home"), dir: tree, repo: filepath.Join(dir, "git")}
 	if r.KeepDir {
 		g.repo = filepath.Join(tree, ".git")
@@ -149,7 +190,7 @@ func (r Repo) Checkout(ctx context.Context, c Commit, dir string) (tree string, 
 	if err := g.measure(ctx, c); err != nil {
 		return "", made, err
 	}
-	if _, err := g.run(ctx, "checkout", "--force", "--detach", c.Object+"^{commit}"); err != nil {
+	if _, err := g.run(ctx, "checkout", "--force", "--detach", c.Object+"^{commit}", "--"); err != nil {
 		return "", made, err
 	}
 	if r.Submodules {
@@ -157,7 +198,7 @@ func (r Repo) Checkout(ctx context.Context, c Commit, dir string) (tree string, 
 			return "", made, err
 		}
 	}
-	out, err := g.run(ctx, "log", "-1", "--format=%ct", "HEAD")
+	out, err := g.run(ctx, "log", "-1", "--format=%ct", "HEAD", "--")
 	if err != nil {
 		return "", made, err
 	}
@@ -232,7 +273,7 @@ func (g git) submodules(ctx context.Context) error {
 
 // tidy leaves in .git nothing of how it was fetched.
 func (g git) tidy(ctx context.Context) error {
-	if _, err := g.run(ctx, "remote", "set-url", "origin", withoutPassword(g.Remote)); err != nil {
+	if _, err := g.run(ctx, "remote", "set-url", "origin", withoutPassword(cmp.Or(g.named, g.Remote))); err != nil {
 		return err
 	}
 	if _, err := g.run(ctx, "reflog", "expire", "--all", "--expire=now"); err != nil {

@@ -145,7 +145,7 @@ func (g git) config() []string {
 		{"credential.helper", ""}, {"advice.detachedHead", "false"}, {"gc.auto", "0"}, {"maintenance.auto", "false"},
 		{"http.lowSpeedLimit", "1"}, {"http.lowSpeedTime", "60"},
 		{"fetch.recurseSubmodules", "false"}, {"submodule.recurse", "false"},
-		{"transfer.bundleURI", "false"},
+		{"transfer.bundleURI", "false"}, {"transfer.unpackLimit", "1"}, // a file each is slow to look at
 	}
 	if u, err := url.Parse(g.Remote); g.Authorization != "" && err == nil {
 		// Only that repository; of github.com all, as everybody does: its submodules are next to it.
@@ -153,7 +153,8 @@ func (g git) config() []string {
 		if u.Scheme == "https" && (u.Host == "github.com" || u.Host == "www.github.com") {
 			scope = "https://" + u.Host + "/"
 		}
-		pairs = append(pairs, [2]string{"http." + scope + ".extraheader", "Authorization: " + g.Authorization})
+		pairs = append(pairs, [2]string{"http." + scope + ".extraheader", "Authorization: " + g.Authorization},
+			[2]string{"http." + scope + ".followRedirects", "false"}) // see settle
 	}
 	env := []string{"GIT_CONFIG_COUNT=" + strconv.Itoa(len(pairs))}
 	for i, p := range pairs {
@@ -200,11 +201,19 @@ func (r *report) Write(p []byte) (int, error) {
 // last is what git complained of, in one line and without the password of remote.
 func (r *report) last(remote string) string {
 	var lines []string
+	before := ""
 	scan := bufio.NewScanner(bytes.NewReader(r.tail))
 	for scan.Scan() {
 		line := strings.TrimSpace(scan.Text())
 		if i := strings.LastIndexByte(line, '\r'); i >= 0 {
 			line = line[i+1:] // progress that was drawn over
+		}
+		if line == "fatal: Could not read from remote repository." && before != "" {
+			lines = append(lines, before) // what ssh said
+			continue
+		}
+		if line != "" {
+			before = line
 		}
 		for _, mark := range []string{"fatal: ", "error: ", "remote: "} {
 			if rest, ok := strings.CutPrefix(line, mark); ok && rest != "" {
