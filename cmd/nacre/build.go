@@ -31,6 +31,7 @@ type buildFlags struct {
 	file, target, network       string
 	progress, iidfile, platform string
 	noCache, quiet, pull        bool
+	debug                       bool
 	squash                      bool
 }
 
@@ -48,6 +49,7 @@ standard input: a tar is the context, anything else the Dockerfile, with no cont
   tar cz . | nacre build -t web:1 -
   nacre build --memory 2g --cpus 1.5 --ulimit nofile=4096 -t web:1 .
   nacre build --allow device=vendor.com/gpu=0 -t train .
+  nacre build --debug-shell .
   printf 'FROM scratch\nLABEL a=b\n' | nacre build -`,
 		Args: exactArgs(1, "a build needs one context: a directory, a URL, or -"),
 		RunE: func(cmd *cobra.Command, args []string) error { return runBuild(cmd, a, f, args[0]) },
@@ -71,6 +73,7 @@ standard input: a tar is the context, anything else the Dockerfile, with no cont
 	fl.StringVar(&f.progress, "progress", "auto", "how progress is shown: auto, plain, tty, rawjson or quiet")
 	fl.StringVar(&f.iidfile, "iidfile", "", "file to write the image ID to")
 	fl.StringVar(&f.platform, "platform", "", "platform to build for (default: this machine's)")
+	fl.BoolVar(&f.debug, "debug-shell", false, "open a shell in the root of a step that fails, then fail")
 	f.grants.register(fl)
 	f.caches.register(fl)
 	f.limits.register(fl)
@@ -115,6 +118,9 @@ func runBuild(cmd *cobra.Command, a *app, f buildFlags, dir string) error {
 		if err := os.Remove(f.iidfile); err != nil && !errors.Is(err, fs.ErrNotExist) {
 			return fmt.Errorf("--iidfile: %w", err)
 		}
+	}
+	if f.debug {
+		o.Debug = a.debugShell(p)
 	}
 	b := build.Builder{Store: s, Cache: s.Cache(), Sink: p.sink}
 	r, err := b.Build(cmd.Context(), o)
@@ -215,6 +221,9 @@ func (f buildFlags) input(ctx context.Context, a *app, o *build.Options) error {
 		return errors.New("both the context and the Dockerfile are said to be on standard input")
 	}
 	if o.Context == "-" || f.file == "-" {
+		if f.debug {
+			return errors.New("--debug-shell: standard input is for the shell, and cannot be the context or the Dockerfile, too")
+		}
 		stdin, err := a.input(ctx, "-")
 		if err != nil {
 			return fmt.Errorf("read standard input: %w", err)

@@ -68,6 +68,9 @@ type Options struct {
 	// Limits hold for every RUN step. They are not part of what a step is: one that is cached
 	// stays so, whatever they were.
 	Limits Limits
+	// Debug, where it is set, is shown the first step that fails while its root is still
+	// there; all others were stopped then. The build fails after it returned.
+	Debug func(context.Context, FailedStep)
 	// DeviceDirs are where CDI specs are looked for; none: device.Dirs.
 	DeviceDirs []string
 }

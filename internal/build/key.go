@@ -10,6 +10,7 @@ import (
 	"nacre/internal/copier"
 	"nacre/internal/event"
 	"nacre/internal/graph"
+	"nacre/internal/sandbox"
 
 	"github.com/opencontainers/go-digest"
 )
@@ -25,6 +26,7 @@ type work struct {
 	temp []func()     // what to undo when the step ends
 
 	hidden   [][]byte               // of RUN: secrets, which are not for logs
+	failed   *sandbox.Config        // of RUN: its sandbox, where the program failed
 	variants map[*graph.Step]string // of RUN: what stands for the roots that caches begin with
 }
 

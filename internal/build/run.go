@@ -57,6 +57,9 @@ func (w *work) run(ctx context.Context, op *graph.Run) (cache.Output, error) {
 		return cache.Output{}, err
 	}
 	status, err := w.sandbox(ctx, op, config)
+	if _, exit := errors.AsType[*ExitError](err); exit {
+		w.failed = &config
+	}
 	if err != nil {
 		return cache.Output{}, err
 	}

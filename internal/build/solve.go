@@ -60,6 +60,8 @@ type solver struct {
 	runs    atomic.Int32                   // RUN steps not yet solved
 	bound   memo[boundFiles, rootfs.Lower] // what RUN --mount shows of contexts, by context and source
 
+	debugger debugger
+
 	endMu sync.Mutex
 	ends  []func() // to be called when the build ends
 }
@@ -108,8 +110,10 @@ func (s *solver) solveTarget(ctx context.Context, t *graph.Result) (*root, error
 	if t.Last == nil {
 		return &root{}, nil
 	}
+	outer := ctx
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
+	s.debugWith(outer, cancel)
 	return s.solve(ctx, cancel, t.Last)
 }
 
@@ -174,7 +178,9 @@ func (s *solver) step(ctx context.Context, st *graph.Step, in []*root) (*root, e
 		if cause := context.Cause(ctx); cause != nil && errors.Is(err, context.Canceled) {
 			return nil, cause // another step failed first
 		}
-		return nil, positioned(st, err)
+		err = positioned(st, err)
+		w.debug(err)
+		return nil, err
 	}
 	r := &root{key: w.def.Key, out: out, parent: w.parent()}
 	if r.parent != nil {
