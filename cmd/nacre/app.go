@@ -27,6 +27,7 @@ type app struct {
 	stderr         *os.File
 	root, logLevel string
 	opened         *store.Store
+	registries     registries
 }
 
 // store opens the store on first use, so that commands that need none (help,

@@ -110,7 +110,7 @@ that docker's users know.`,
 	root.AddCommand(
 		buildCommand(a), imagesCommand(a), imageCommand(a), historyCommand(a), inspectCommand(a),
 		tagCommand(a), rmiCommand(a), saveCommand(a), loadCommand(a), importCommand(a), runCommand(a),
-		systemCommand(a), builderCommand(a), versionCommand(a), completionCommand(a),
+		loginCommand(a), logoutCommand(a), systemCommand(a), builderCommand(a), versionCommand(a), completionCommand(a),
 	)
 	root.SetHelpCommand(helpCommand())
 	root.PersistentPreRunE = func(*cobra.Command, []string) error {

@@ -84,7 +84,7 @@ func hint(err error) string {
 	case errors.As(err, &start) && start.Code == sandbox.CodeSandbox && errors.Is(err, fs.ErrPermission) && os.Geteuid() != 0:
 		return "RUN and run need root for now: try sudo; a Dockerfile of COPY, ADD and metadata builds as any user"
 	}
-	return ""
+	return registryHint(err)
 }
 
 // printable replaces what could disturb a terminal: messages quote names and lines

@@ -74,6 +74,13 @@ func (w world) Refs(ctx context.Context) iter.Seq2[registry.Named, error] {
 	}
 }
 
+// TestConform: a client of our own server keeps the contract whole.
+func TestConform(t *testing.T) {
+	registrytest.Conform(t, func(t testing.TB) registry.Registry {
+		return world{client(t, remote.Options{}).Host(serve(t, nil).addr)}
+	})
+}
+
 // withoutUntag is a registry that cannot remove a tag alone, as Docker's cannot. It says so, and the
 // names it should have removed are hidden here, for the rest of the suite.
 type withoutUntag struct {

@@ -91,7 +91,7 @@ func (e *endpoint) maySend(u *url.URL) error {
 	if u.Scheme == "https" || loopback(u.Host) || u.Host == e.name && e.conf.HTTP || e.r.o.Hosts[u.Host].HTTP {
 		return nil
 	}
-	return &connectError{host: e.name, op: "credentials for " + u.Host, is: ErrPlainHTTP, err: errors.New("they would be sent unencrypted")}
+	return &connectError{domain: e.auth.host, host: e.name, op: "credentials for " + u.Host, is: ErrPlainHTTP, err: errors.New("they would be sent unencrypted")}
 }
 
 // base is where the API is. A loopback address without configuration may speak either: it is asked.

@@ -29,7 +29,8 @@ var (
 
 // Error is what a registry answered in place of what it was asked for.
 type Error struct {
-	Host   string // as it was connected to
+	Domain string // of the registry, as in names of images
+	Host   string // as it was connected to: the registry, a mirror or token server
 	Op     string // "GET /v2/library/app/manifests/1"
 	Status int
 	Codes  []string // of the distribution spec, "MANIFEST_UNKNOWN"
@@ -52,15 +53,15 @@ func (e *Error) Error() string {
 
 func (e *Error) Unwrap() error { return e.is }
 
-// HostOf tells which registry an error is from; "" for none.
-func HostOf(err error) string {
+// DomainOf tells which registry an error is about, as it is called in names of images; "": none.
+func DomainOf(err error) string {
 	var e *Error
 	var c *connectError
 	switch {
 	case errors.As(err, &e):
-		return e.Host
+		return e.Domain
 	case errors.As(err, &c):
-		return c.host
+		return c.domain
 	}
 	return ""
 }
@@ -103,7 +104,7 @@ const (
 func (e *endpoint) refusal(op string, resp *http.Response) error {
 	defer resp.Body.Close()
 	data, _ := io.ReadAll(io.LimitReader(resp.Body, maxErrorBody))
-	out := &Error{Host: e.name, Op: op, Status: resp.StatusCode, is: statusError(resp.StatusCode),
+	out := &Error{Domain: e.auth.host, Host: e.name, Op: op, Status: resp.StatusCode, is: statusError(resp.StatusCode),
 		after: retryAfter(resp.Header.Get("Retry-After"), time.Now())}
 	var body struct {
 		Errors []struct {
@@ -143,9 +144,9 @@ func plain(s string, n int) string {
 
 // connectError is a request without an answer.
 type connectError struct {
-	host, op string
-	err      error
-	is       error // a sentinel, or nil
+	domain, host, op string
+	err              error
+	is               error // a sentinel, or nil
 }
 
 func (e *connectError) Error() string {
@@ -169,7 +170,7 @@ func (e *endpoint) failure(op string, err error) error {
 	for errors.As(err, &u) {
 		err = u.Err
 	}
-	out := &connectError{host: e.name, op: op, err: err}
+	out := &connectError{domain: e.auth.host, host: e.name, op: op, err: err}
 	var unknown x509.UnknownAuthorityError
 	var name x509.HostnameError
 	var invalid x509.CertificateInvalidError

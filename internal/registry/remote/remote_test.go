@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"net"
 	"net/http"
+	"net/http/httptest"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -12,6 +13,8 @@ import (
 	"time"
 
 	"nacre/internal/registry/remote"
+	"nacre/internal/registry/server"
+	"nacre/internal/registry/server/servertest"
 )
 
 // docker starts Docker's registry (the package docker-registry) and returns its address.
@@ -54,6 +57,36 @@ func docker(t testing.TB) string {
 	}
 	t.Fatalf("docker-registry does not answer: %s", log.String())
 	return ""
+}
+
+// fixture is our own server over a registry in memory.
+type fixture struct {
+	*httptest.Server
+	addr string
+	reg  *servertest.Strict
+}
+
+// serve starts a registry; wrap, where it is not nil, comes before it.
+func serve(t testing.TB, wrap func(http.Handler) http.Handler) fixture {
+	t.Helper()
+	reg := servertest.NewStrict()
+	s, err := server.New(reg, server.Options{Uploads: t.TempDir()})
+	if err != nil {
+		t.Fatal(err)
+	}
+	var h http.Handler = s
+	if wrap != nil {
+		h = wrap(s)
+	}
+	f := fixture{httptest.NewServer(h), "", reg}
+	f.addr = f.Listener.Addr().String()
+	t.Cleanup(func() {
+		f.Close()
+		if err := s.Close(); err != nil {
+			t.Error(err)
+		}
+	})
+	return f
 }
 
 // client makes a client without credentials that fails the test when it warns.

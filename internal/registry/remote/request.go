@@ -140,8 +140,9 @@ func (e *endpoint) follow(ctx context.Context, q *request) (*http.Response, erro
 		if err != nil {
 			return nil, err
 		}
-		u = base.JoinPath(q.path)
-		u.RawQuery = q.query.Encode()
+		base.Path += q.path
+		base.RawQuery = q.query.Encode()
+		u = base
 	}
 	if err := e.allowed(u); err != nil {
 		return nil, err

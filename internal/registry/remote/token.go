@@ -91,7 +91,7 @@ func (a *authorizer) ask(req *http.Request) (token, error) {
 	}
 	if resp.StatusCode != http.StatusOK {
 		status := resp.StatusCode
-		e := &Error{Host: req.URL.Host, Op: req.Method + " " + req.URL.Path, Status: status, is: statusError(status)}
+		e := &Error{Domain: a.host, Host: req.URL.Host, Op: req.Method + " " + req.URL.Path, Status: status, is: statusError(status)}
 		if status == http.StatusBadRequest { // OAuth's invalid_grant: an identity token that is no good any more
 			e.is = ErrUnauthorized
 		}

@@ -8,6 +8,7 @@ import (
 	"io"
 	"net/http"
 	"net/url"
+	"slices"
 
 	"nacre/internal/image"
 	"nacre/internal/registry"
@@ -111,8 +112,22 @@ func (m *manifestUpload) Cancel() error {
 	return nil
 }
 
-// putManifest sends a manifest under a tag or digest.
+// putManifest sends a manifest under a tag or digest. A registry that does not see yet what it acknowledged a
+// moment ago, as some whose storage is elsewhere, gets a moment to.
 func (p place) putManifest(ctx context.Context, name, mediaType string, data []byte) (*http.Response, error) {
+	for n := 0; ; n++ {
+		resp, err := p.putManifestOnce(ctx, name, mediaType, data)
+		var refused *Error
+		if n == 2 || !errors.As(err, &refused) || !slices.Contains(refused.Codes, "MANIFEST_BLOB_UNKNOWN") {
+			return resp, err
+		}
+		if err := p.r.sleep(ctx, firstPause/2<<n); err != nil {
+			return nil, err
+		}
+	}
+}
+
+func (p place) putManifestOnce(ctx context.Context, name, mediaType string, data []byte) (*http.Response, error) {
 	e := p.origin
 	q := &request{method: http.MethodPut, path: p.path(e, "manifests", name), header: http.Header{"Content-Type": {mediaType}},
 		scope: p.scope(e, "pull,push"), size: int64(len(data)), wait: e.r.o.Timeouts.Commit,
