@@ -10,6 +10,7 @@ import (
 	"strings"
 
 	"nacre/internal/build"
+	"nacre/internal/layer"
 	"nacre/internal/registry"
 	"nacre/internal/registry/layout"
 
@@ -38,10 +39,13 @@ func (c *cacheFlags) apply(o *build.Options) error {
 		if err != nil {
 			return err
 		}
-		o.CacheTo = append(o.CacheTo, build.CacheTo{Name: e.String(), Open: e.writer, Max: e.max, IgnoreError: e.ignoreError})
+		o.CacheTo = append(o.CacheTo, build.CacheTo{Name: e.String(), Open: e.writer, Max: e.max, IgnoreError: e.ignoreError, Compression: cacheCompression})
 	}
 	return nil
 }
+
+// cacheCompression: only nacre reads it, so it may be what is fast for its size.
+var cacheCompression = layer.Compression{Kind: layer.Zstd}
 
 // cacheEntry is one of these flags as given.
 type cacheEntry struct {

@@ -66,7 +66,7 @@ var arrows = map[string][]string{
 	// The one place that knows the parts. It does not know who shows what it says.
 	"internal/build": {
 		"internal/cache", "internal/cache/portable", "internal/copier", "internal/device", "internal/dockerfile", "internal/event", "internal/graph", "internal/image",
-		"internal/layer", "internal/network", "internal/registry", "internal/registry/layout", "internal/registry/store", "internal/rootfs", "internal/sandbox", "internal/source", "internal/source/remote",
+		"internal/layer", "internal/network", "internal/registry", "internal/registry/compressed", "internal/registry/layout", "internal/registry/store", "internal/rootfs", "internal/sandbox", "internal/source", "internal/source/remote",
 	},
 
 	// Faces: events in, text out.

@@ -2,14 +2,13 @@ package build
 
 import (
 	"context"
-	"errors"
 	"fmt"
 
 	"nacre/internal/cache/portable"
 	"nacre/internal/event"
-	"nacre/internal/image"
+	"nacre/internal/layer"
 	"nacre/internal/registry"
-	"nacre/internal/registry/store"
+	"nacre/internal/registry/compressed"
 
 	"github.com/opencontainers/go-digest"
 )
@@ -25,8 +24,9 @@ type CacheFrom struct {
 type CacheTo struct {
 	Name string
 	Open func(ctx context.Context) (registry.Writer, registry.Ref, error)
-	// Layers gives the blobs; nil: as they are in the store, uncompressed.
-	Layers portable.Layers
+	// Compression of layers, and whether those that came with another are compressed again.
+	Compression layer.Compression
+	Force       bool
 	// Max is mode=max: the layers of every step. Otherwise those of the result.
 	Max bool
 	// IgnoreError makes a failure a warning.
@@ -108,10 +108,7 @@ func (s *solver) exportCache(ctx context.Context, to CacheTo, layers []digest.Di
 	if err != nil {
 		return registry.Descriptor{}, err
 	}
-	blobs := to.Layers
-	if blobs == nil {
-		blobs = plainLayers{s.Store}
-	}
+	blobs := compressed.New(s.Store, compressed.Options{Compression: to.Compression, Force: to.Force, Sink: s.Sink, Step: s.nextStep})
 	return portable.Export(ctx, dst, ref, blobs, entries, s.base, registry.CopyOptions{Sink: s.Sink, Step: s.nextStep})
 }
 
@@ -119,16 +116,4 @@ func (s *solver) exportCache(ctx context.Context, to CacheTo, layers []digest.Di
 func (s *solver) nextStep() int {
 	s.afterGraph++
 	return s.afterGraph - 1
-}
-
-// plainLayers gives the layers of the store as they are.
-type plainLayers struct{ *store.Store }
-
-// Blob implements portable.Layers.
-func (l plainLayers) Blob(ctx context.Context, diffID digest.Digest) (registry.Descriptor, error) {
-	info, err := l.LayerInfo(ctx, diffID)
-	if err != nil {
-		return registry.Descriptor{}, errors.Join(err, registry.ErrAbsent)
-	}
-	return registry.Descriptor{MediaType: image.TypeLayer, Digest: diffID, Size: info.Size}, nil
 }
