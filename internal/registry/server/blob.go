@@ -1,6 +1,7 @@
 package server
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"io"
@@ -32,7 +33,7 @@ func (s *Server) getBlob(x *exchange) error {
 		delete(h, "Cache-Control")
 		return withStatus(http.StatusRequestedRangeNotSatisfiable, Errorf(CodeSizeInvalid, "the blob has %d bytes, and not the range that was asked for", d.Size))
 	}
-	return sending(b.err)
+	return sending(cmp.Or(b.err, x.broken))
 }
 
 // blobWriter keeps http.ServeContent from writing its own words about a wrong range.

@@ -27,7 +27,8 @@ type exchange struct {
 	sent     int64
 	received int64
 	err      error
-	deadline bool // one was set for writing, which must not outlive the request
+	broken   error // of sending the answer
+	deadline bool  // one was set for writing, which must not outlive the request
 }
 
 var _ io.ReaderFrom = (*exchange)(nil)
@@ -143,7 +144,15 @@ func (x *exchange) Write(p []byte) (int, error) {
 	}
 	n, err := x.w.Write(p)
 	x.sent += int64(n)
+	x.failed(err)
 	return n, err
+}
+
+// failed remembers why the client does not get its answer: http.ServeContent does not say.
+func (x *exchange) failed(err error) {
+	if err != nil && x.broken == nil {
+		x.broken = err
+	}
 }
 
 const (
@@ -191,6 +200,7 @@ func (x *exchange) ReadFrom(r io.Reader) (total int64, err error) {
 			left -= n
 		}
 		if err != nil || n < piece {
+			x.failed(err)
 			return total, err
 		}
 	}

@@ -93,6 +93,11 @@ func errBusy(s *session) error {
 func (s *session) write(f *os.File, p []byte) error {
 	offset := s.offset.Load()
 	n, err := f.WriteAt(p, offset)
+	if err != nil { // WriteAt does not count what it could write of a piece
+		if fi, serr := f.Stat(); serr == nil {
+			n = int(min(max(fi.Size()-offset, 0), int64(len(p))))
+		}
+	}
 	if s.hash != nil && s.hashed == offset {
 		s.hash.Write(p[:n])
 		s.hashed += int64(n)

@@ -82,25 +82,29 @@ func newSession() string {
 	return fmt.Sprintf("%x-%x-%x-%x-%x", b[:4], b[4:6], b[6:8], b[8:10], b[10:])
 }
 
-// find returns the upload of a repository, begun here or by an earlier server. Errors: ErrAbsent.
-func (a *sessions) find(repo, id string) (*session, error) {
+// find returns the upload of a repository, begun here or by an earlier server, and how
+// much of it there is. Errors: ErrAbsent.
+func (a *sessions) find(repo, id string) (_ *session, size int64, err error) {
 	path := a.path(repo, id)
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	if s, ok := a.known[path]; ok {
-		return s, nil
-	}
+	s, known := a.known[path]
 	fi, err := os.Lstat(path)
 	if errors.Is(err, fs.ErrNotExist) || (err == nil && !fi.Mode().IsRegular()) {
-		return nil, fmt.Errorf("upload %s: %w", id, registry.ErrAbsent)
+		if known { // another process ended it
+			s.gone.Store(true)
+			delete(a.known, path)
+		}
+		return nil, 0, fmt.Errorf("upload %s: %w", id, registry.ErrAbsent)
 	}
 	if err != nil {
-		return nil, err
+		return nil, 0, err
 	}
-	s := &session{id: id, repo: repo, path: path}
-	s.offset.Store(fi.Size())
-	a.known[path] = s
-	return s, nil
+	if !known {
+		s = &session{id: id, repo: repo, path: path}
+		a.known[path] = s
+	}
+	return s, fi.Size(), nil
 }
 
 // forget ends a session: its file is removed, or is not ours any more.

@@ -24,16 +24,16 @@ func (s *Server) startUpload(x *exchange) error {
 	if s.o.ChunkMin > 0 {
 		x.header()["Oci-Chunk-Min-Length"] = []string{strconv.FormatInt(s.o.ChunkMin, 10)}
 	}
-	whereabouts(x, up)
+	whereabouts(x, up, up.offset.Load())
 	return x.send(http.StatusAccepted, nil)
 }
 
 // whereabouts says how far an upload is and where it goes on. An empty one
 // says 0-0 too: the spec has no other form.
-func whereabouts(x *exchange, up *session) {
+func whereabouts(x *exchange, up *session, offset int64) {
 	h := x.header()
 	location(h, Request{Kind: StatUpload, Repo: up.repo, Session: up.id})
-	h["Range"] = []string{"0-" + strconv.FormatInt(max(0, up.offset.Load()-1), 10)}
+	h["Range"] = []string{"0-" + strconv.FormatInt(max(0, offset-1), 10)}
 	h["Docker-Upload-Uuid"] = []string{up.id}
 }
 
@@ -87,18 +87,18 @@ func (s *Server) postBlob(x *exchange) error {
 
 // statUpload says how far an upload is.
 func (s *Server) statUpload(x *exchange) error {
-	up, err := s.sessions.find(x.req.Repo, x.req.Session)
+	up, size, err := s.sessions.find(x.req.Repo, x.req.Session)
 	if err != nil {
 		return err
 	}
-	whereabouts(x, up)
+	whereabouts(x, up, size)
 	x.WriteHeader(http.StatusNoContent)
 	return nil
 }
 
 // appendUpload adds a chunk, or all that comes.
 func (s *Server) appendUpload(x *exchange) error {
-	up, err := s.sessions.find(x.req.Repo, x.req.Session)
+	up, _, err := s.sessions.find(x.req.Repo, x.req.Session)
 	if err != nil {
 		return err
 	}
@@ -110,13 +110,13 @@ func (s *Server) appendUpload(x *exchange) error {
 	if err := s.receive(x, up, f); err != nil {
 		return err
 	}
-	whereabouts(x, up)
+	whereabouts(x, up, up.offset.Load())
 	return x.send(http.StatusAccepted, nil)
 }
 
 // finishUpload adds the last chunk, if one is sent, and makes the whole a blob.
 func (s *Server) finishUpload(x *exchange) error {
-	up, err := s.sessions.find(x.req.Repo, x.req.Session)
+	up, _, err := s.sessions.find(x.req.Repo, x.req.Session)
 	if err != nil {
 		return err
 	}
@@ -155,7 +155,7 @@ func (s *Server) receive(x *exchange, up *session, f *os.File) error {
 	}
 	offset := up.offset.Load()
 	if chunk.ranged && chunk.first != offset {
-		whereabouts(x, up)
+		whereabouts(x, up, up.offset.Load())
 		return withStatus(http.StatusRequestedRangeNotSatisfiable,
 			Errorf(CodeUploadInvalid, "the chunk begins at %d, and the upload goes on at %d", chunk.first, offset))
 	}
@@ -171,7 +171,7 @@ func (s *Server) receive(x *exchange, up *session, f *os.File) error {
 	}
 	defer free()
 	if err := s.receiveChunk(x, up, f, chunk); err != nil {
-		whereabouts(x, up)
+		whereabouts(x, up, up.offset.Load())
 		return brokenOff(err)
 	}
 	if up.gone.Load() {
@@ -236,7 +236,7 @@ func (s *Server) keep(ctx context.Context, up *session, f *os.File, d registry.D
 
 // cancelUpload throws an upload away. A request that still writes to it will be told.
 func (s *Server) cancelUpload(x *exchange) error {
-	up, err := s.sessions.find(x.req.Repo, x.req.Session)
+	up, _, err := s.sessions.find(x.req.Repo, x.req.Session)
 	if err != nil {
 		return err
 	}
