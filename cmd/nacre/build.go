@@ -94,7 +94,7 @@ func runBuild(cmd *cobra.Command, a *app, f buildFlags, dir string) error {
 		return err
 	}
 	defer done()
-	if err := f.caches.apply(&o); err != nil {
+	if err := f.caches.apply(a, &o); err != nil {
 		return err
 	}
 	s, err := a.store(cmd.Context())

@@ -22,20 +22,20 @@ import (
 type cacheFlags struct{ from, to []string }
 
 func (c *cacheFlags) register(fl *pflag.FlagSet) {
-	fl.StringArrayVar(&c.from, "cache-from", nil, "type=local,src=DIR: cache of an earlier build to look into; may be repeated")
-	fl.StringArrayVar(&c.to, "cache-to", nil, "type=local,dest=DIR[,mode=min|max]: where to write this build's cache; may be repeated")
+	fl.StringArrayVar(&c.from, "cache-from", nil, "type=local,src=DIR or type=registry,ref=NAME: cache of an earlier build to look into; may be repeated")
+	fl.StringArrayVar(&c.to, "cache-to", nil, "type=local,dest=DIR or type=registry,ref=NAME[,mode=min|max]: where to write this build's cache; may be repeated")
 }
 
-func (c *cacheFlags) apply(o *build.Options) error {
+func (c *cacheFlags) apply(a *app, o *build.Options) error {
 	for _, s := range c.from {
-		e, err := parseCache("--cache-from", s, "src")
+		e, err := parseCache(a, "--cache-from", s, "src")
 		if err != nil {
 			return err
 		}
 		o.CacheFrom = append(o.CacheFrom, build.CacheFrom{Name: e.String(), Open: e.reader})
 	}
 	for _, s := range c.to {
-		e, err := parseCache("--cache-to", s, "dest")
+		e, err := parseCache(a, "--cache-to", s, "dest")
 		if err != nil {
 			return err
 		}
@@ -49,72 +49,110 @@ var cacheCompression = layer.Compression{Kind: layer.Zstd}
 
 // cacheEntry is one of these flags as given.
 type cacheEntry struct {
+	app              *app
 	kind, dir        string
-	ref              registry.Ref
+	ref              registry.Ref // of a layout: the tag alone
 	max, ignoreError bool
 }
 
-func (e cacheEntry) String() string { return e.kind + " " + e.dir }
-
-// parseCache reads `type=local,dest=DIR,mode=max`; place is what the folder is called. Names
-// of attributes are BuildKit's.
-func parseCache(flag, s, place string) (cacheEntry, error) {
-	e := cacheEntry{ref: registry.Ref{Tag: "latest"}}
-	fail := func(format string, args ...any) (cacheEntry, error) {
-		return e, fmt.Errorf("%s %q: %s", flag, s, fmt.Sprintf(format, args...))
+func (e cacheEntry) String() string {
+	if e.kind == "registry" {
+		return e.ref.Familiar()
 	}
+	return e.kind + " " + e.dir
+}
+
+// parseCache reads `type=local,dest=DIR,mode=max`, or the short form NAME of type=registry; place is what
+// the folder is called. Names of attributes are BuildKit's.
+func parseCache(a *app, flag, s, place string) (cacheEntry, error) {
+	e := cacheEntry{app: a, ref: registry.Ref{Tag: "latest"}}
 	fields, err := csv.NewReader(strings.NewReader(s)).Read()
-	if err != nil {
-		return fail("%v", err)
+	if err == nil && len(fields) == 1 && !strings.Contains(s, "=") {
+		fields = []string{"type=registry", "ref=" + s}
 	}
 	for _, f := range fields {
 		key, value, ok := strings.Cut(f, "=")
 		if !ok {
-			return fail("want KEY=VALUE, not %q", f)
-		}
-		switch key = strings.ToLower(key); {
-		case key == "type":
-			e.kind = value
-		case key == place:
-			e.dir = value
-		case key == "tag":
-			e.ref.Tag = value
-		case key == "digest" && place == "src":
-			if e.ref.Digest, err = digest.Parse(value); err != nil {
-				return fail("digest=%s: %v", value, err)
-			}
-		case key == "mode" && place == "dest":
-			if value != "min" && value != "max" {
-				return fail("mode=%s: want min or max", value)
-			}
-			e.max = value == "max"
-		case key == "ignore-error" && place == "dest":
-			if e.ignoreError, err = strconv.ParseBool(value); err != nil {
-				return fail("ignore-error=%s: want true or false", value)
-			}
-		default:
-			return fail("%s is not known; what is: %s", key, known(place))
+			err = fmt.Errorf("want KEY=VALUE, not %q", f)
+		} else if err == nil {
+			err = e.set(strings.ToLower(key), value, place)
 		}
 	}
-	switch {
-	case e.kind == "":
-		return fail("type is missing")
-	case e.kind != "local":
-		return fail("type=%s is not supported; what is: local", e.kind)
-	case e.dir == "":
-		return fail("%s is missing: the folder of the cache", place)
+	if err == nil {
+		err = e.check(place)
+	}
+	if err != nil {
+		return e, fmt.Errorf("%s %q: %w", flag, s, err)
 	}
 	return e, nil
 }
 
-func known(place string) string {
-	if place == "src" {
-		return "type, src, tag, digest"
+// set reads one attribute.
+func (e *cacheEntry) set(key, value, place string) (err error) {
+	to := place == "dest"
+	switch {
+	case key == "type":
+		e.kind = value
+	case key == place:
+		e.dir = value
+	case key == "ref":
+		e.ref, err = registry.ParseRef(value)
+	case key == "tag":
+		e.ref.Tag = value
+	case key == "digest" && !to:
+		e.ref.Digest, err = digest.Parse(value)
+	case key == "mode" && to:
+		if value != "min" && value != "max" {
+			err = errors.New("want min or max")
+		}
+		e.max = value == "max"
+	case key == "ignore-error" && to:
+		e.ignoreError, err = strconv.ParseBool(value)
+	default:
+		return fmt.Errorf("%s is not known; what is: %s", key, known(place))
 	}
-	return "type, dest, tag, mode, ignore-error"
+	if err != nil {
+		return fmt.Errorf("%s=%s: %w", key, value, err)
+	}
+	return nil
 }
 
-func (e cacheEntry) reader(context.Context) (registry.Reader, registry.Ref, error) {
+func (e *cacheEntry) check(place string) error {
+	switch e.kind {
+	case "":
+		return errors.New("type is missing")
+	case "local":
+		if e.dir == "" {
+			return fmt.Errorf("%s is missing: the folder of the cache", place)
+		}
+		if e.ref.Repo != "" {
+			return errors.New("ref is for type=registry")
+		}
+	case "registry":
+		if e.ref.Repo == "" {
+			return errors.New("ref is missing: the name of the cache in a registry")
+		}
+		if e.dir != "" {
+			return fmt.Errorf("%s is for type=local", place)
+		}
+	default:
+		return fmt.Errorf("type=%s is not supported; what is: local, registry", e.kind)
+	}
+	return nil
+}
+
+func known(place string) string {
+	if place == "src" {
+		return "type, src, tag, digest, ref"
+	}
+	return "type, dest, tag, ref, mode, ignore-error"
+}
+
+func (e cacheEntry) reader(ctx context.Context) (registry.Reader, registry.Ref, error) {
+	if e.kind == "registry" {
+		r, err := e.app.remote(ctx)
+		return r, e.ref, err
+	}
 	l, err := layout.Open(e.dir)
 	if errors.Is(err, fs.ErrNotExist) {
 		err = fmt.Errorf("%s: %w", e.dir, registry.ErrAbsent)
@@ -122,7 +160,11 @@ func (e cacheEntry) reader(context.Context) (registry.Reader, registry.Ref, erro
 	return l, e.ref, err
 }
 
-func (e cacheEntry) writer(context.Context) (registry.Writer, registry.Ref, error) {
+func (e cacheEntry) writer(ctx context.Context) (registry.Writer, registry.Ref, error) {
+	if e.kind == "registry" {
+		r, err := e.app.remote(ctx)
+		return r, e.ref, err
+	}
 	l, err := layout.Create(e.dir)
 	return l, e.ref, err
 }
