@@ -25,9 +25,9 @@ type work struct {
 	plan *copier.Plan // of COPY and WORKDIR, made for the content key and used to execute
 	temp []func()     // what to undo when the step ends
 
-	hidden   [][]byte               // of RUN: secrets, which are not for logs
-	failed   *sandbox.Config        // of RUN: its sandbox, where the program failed
-	variants map[*graph.Step]string // of RUN: what stands for the roots that caches begin with
+	hidden   [][]byte          // of RUN: secrets, which are not for logs
+	failed   *sandbox.Config   // of RUN: its sandbox, where the program failed
+	variants map[origin]string // of RUN: what stands for the roots that caches begin with
 }
 
 func (w *work) close() { w.undo(0) }

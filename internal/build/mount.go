@@ -39,7 +39,7 @@ func (w *work) mounts(ctx context.Context, op *graph.Run, config *sandbox.Config
 			err = w.bind(ctx, m, config)
 		case graph.MountCache:
 			config.Spec.Mounts = append(config.Spec.Mounts, specs.Mount{
-				Destination: m.Target, Type: "bind", Source: caches[cacheName(m, w.variants[m.From])], Options: options(m),
+				Destination: m.Target, Type: "bind", Source: caches[cacheName(m, w.variants[originOf(m)])], Options: options(m),
 			})
 		case graph.MountTmpfs:
 			config.Spec.Mounts = append(config.Spec.Mounts, tmpfs(m))
@@ -86,7 +86,7 @@ func uncovered(files []sandbox.File, list []graph.Mount) []sandbox.File {
 func (w *work) addMounts(ctx context.Context, h *cache.Hash, op *graph.Run, content bool) error {
 	for _, m := range op.Mounts {
 		switch {
-		case m.Type != graph.MountBind && m.Type != graph.MountCache, m.Type == graph.MountCache && m.From == nil:
+		case m.Type != graph.MountBind && m.Type != graph.MountCache, m.Type == graph.MountCache && originOf(m) == origin{}:
 		case m.From == nil:
 			sum, err := w.contextSum(ctx, m)
 			if err != nil {

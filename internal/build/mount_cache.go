@@ -26,7 +26,7 @@ func (w *work) useCaches(ctx context.Context, list []graph.Mount) (map[string]st
 		if err := w.describeOrigin(ctx, m); err != nil {
 			return nil, err
 		}
-		name := cacheName(m, w.variants[m.From])
+		name := cacheName(m, w.variants[originOf(m)])
 		o, ok := wanted[name]
 		if !ok || stricter(m.Sharing, string(o.Sharing)) {
 			wanted[name] = w.cacheOptions(ctx, m)
@@ -44,19 +44,43 @@ func (w *work) useCaches(ctx context.Context, list []graph.Mount) (map[string]st
 	return dirs, nil
 }
 
+// origin is what a cache begins with: a step's root, or part of a context. The zero value is nothing.
+type origin struct {
+	from            *graph.Step
+	context, source string
+}
+
+func originOf(m graph.Mount) origin {
+	if m.From == nil && m.Context != "" {
+		return origin{context: m.Context, source: m.Source}
+	}
+	return origin{from: m.From}
+}
+
 // describeOrigin notes what stands for the content that a cache begins with.
 func (w *work) describeOrigin(ctx context.Context, m graph.Mount) error {
-	if m.From == nil || w.variants[m.From] != "" {
+	o := originOf(m)
+	if o == (origin{}) || w.variants[o] != "" {
 		return nil
 	}
-	contents, err := w.contents(ctx, w.input(m.From))
-	if err != nil {
-		return err
+	var sum digest.Digest
+	if o.from == nil {
+		text, err := w.contextSum(ctx, m)
+		if err != nil {
+			return err
+		}
+		sum = digest.Digest(text)
+	} else {
+		contents, err := w.contents(ctx, w.input(o.from))
+		if err != nil {
+			return err
+		}
+		sum = sumOf(contents)
 	}
 	if w.variants == nil {
-		w.variants = map[*graph.Step]string{}
+		w.variants = map[origin]string{}
 	}
-	w.variants[m.From] = fmt.Sprintf("from=%s", short(sumOf(contents)))
+	w.variants[o] = fmt.Sprintf("from=%s", short(sum))
 	return nil
 }
 
@@ -99,10 +123,10 @@ func stricter(a, b string) bool {
 
 func (w *work) cacheOptions(ctx context.Context, m graph.Mount) store.CacheDirOptions {
 	o := store.CacheDirOptions{
-		ID: m.ID, Variant: variant(m, w.variants[m.From]), Sharing: store.Sharing(m.Sharing),
+		ID: m.ID, Variant: variant(m, w.variants[originOf(m)]), Sharing: store.Sharing(m.Sharing),
 		Mode: value(m.Mode, 0o755), UID: int(value(m.UID, 0)), GID: int(value(m.GID, 0)),
 	}
-	if m.From != nil {
+	if originOf(m) != (origin{}) {
 		o.Fill = func(dir string) error { return w.fillCache(ctx, m, dir) }
 	}
 	return o
@@ -111,7 +135,7 @@ func (w *work) cacheOptions(ctx context.Context, m graph.Mount) store.CacheDirOp
 // fillCache puts the directory a cache begins with into dir, by way of a layer: names of an
 // image are never paths of the host.
 func (w *work) fillCache(ctx context.Context, m graph.Mount, dir string) error {
-	f, err := w.rootFS(ctx, w.input(m.From).layers)
+	f, options, err := w.openOrigin(ctx, m)
 	if err != nil {
 		return err
 	}
@@ -125,7 +149,7 @@ func (w *work) fillCache(ctx context.Context, m graph.Mount, dir string) error {
 		return fmt.Errorf("source /%s is not a directory", m.Source)
 	}
 	plan := copier.New(nil)
-	if err := plan.Copy(f, name, "/", copier.Options{}); err != nil {
+	if err := plan.Copy(f, name, "/", options); err != nil {
 		return err
 	}
 	scratch, remove, err := w.Store.TempDir("cache")
@@ -137,6 +161,19 @@ func (w *work) fillCache(ctx context.Context, m graph.Mount, dir string) error {
 		return err
 	}
 	return unpack(ctx, scratch, dir)
+}
+
+// openOrigin is the tree that a cache begins with, and how to copy from it: files of a context are root's.
+func (w *work) openOrigin(ctx context.Context, m graph.Mount) (tree, copier.Options, error) {
+	if m.From != nil {
+		f, err := w.rootFS(ctx, w.input(m.From).layers)
+		return f, copier.Options{}, err
+	}
+	t, err := w.contextNamed(m.Context).open(ctx)
+	if err != nil {
+		return nil, copier.Options{}, err
+	}
+	return t, copier.Options{Owner: &copier.Owner{}, Digest: t.Digest}, nil
 }
 
 // sumOf is one digest for several.

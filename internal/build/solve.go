@@ -165,7 +165,7 @@ func (s *solver) step(ctx context.Context, st *graph.Step, in []*root) (*root, e
 	if r, ok := st.Op.(*graph.Run); ok {
 		s.runs.Add(-1)
 		for _, m := range r.Mounts {
-			if m.Type == graph.MountBind && m.From == nil {
+			if m.From == nil && (m.Type == graph.MountBind || m.Context != "") {
 				s.contextNamed(m.Context).open(ctx)
 			}
 		}

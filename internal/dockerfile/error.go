@@ -132,6 +132,10 @@ func (f *File) locate(err error) error {
 		return e
 	}
 	switch {
+	case strings.HasPrefix(msg, "invalid network mode "):
+		hint = oneOf(subject(msg), "default", "none", "host")
+	case strings.HasPrefix(msg, "security ") && strings.HasSuffix(msg, " is not valid"):
+		hint = oneOf(subject(msg), "sandbox", "insecure")
 	case strings.HasPrefix(msg, "invalid escape token"), strings.HasSuffix(msg, "parser directive can be used"):
 		s.first++ // the parser counts directives from 0
 		s.last = s.first

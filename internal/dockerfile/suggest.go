@@ -49,6 +49,15 @@ func DidYouMean(word string, options []string) string {
 	return "did you mean " + best + "?"
 }
 
+// oneOf is a hint for a value that can be one of a few.
+func oneOf(word string, options ...string) string {
+	if h := DidYouMean(word, options); h != "" {
+		return h
+	}
+	last := len(options) - 1
+	return "want " + strings.Join(options[:last], ", ") + " or " + options[last]
+}
+
 // distance counts the letters to insert, delete, replace or swap with their
 // neighbour (restricted Damerau-Levenshtein) to make b of a.
 func distance(a, b string) int {

@@ -27,8 +27,8 @@ const (
 type Mount struct {
 	Type   MountType
 	Target string // absolute path in the root; empty: a secret in Env alone
-	// From is the step whose root is mounted, or is what a new cache begins with; nil: of a bind, the
-	// context (Context names which one), of a cache, nothing.
+	// From is the step whose root is mounted, or is what a new cache begins with; nil: the context
+	// that Context names, which is the main one for a bind that names none, nothing for a cache.
 	From     *Step
 	Context  string
 	Source   string // bind and cache: path in there, cleaned; "." is the root
@@ -186,10 +186,7 @@ func (p *planner) mount(s *stage, g instructions.Mount, o origin) (Mount, error)
 		m.From = p.rootOf(o.from)
 	}
 	if m.Type == MountCache {
-		if m.Context != "" {
-			return m, fmt.Errorf("from=%s: a cache cannot begin with the files of a build context", g.From)
-		}
-		if m.From == nil && m.Source != "." {
+		if g.From == "" && m.Source != "." {
 			return m, fmt.Errorf("source=%s of a cache needs from=: without, a cache begins empty", g.Source)
 		}
 		p.cache(&m, g)
