@@ -19,6 +19,7 @@ type Target struct {
 	//	strict     repositories do not see each other's content
 	//	mount      a blob of another repository is taken from there
 	//	sha512     content may be named by sha512
+	//	sha512-tag a tag may name a manifest by sha512
 	//	referrers  manifests without a tag are found as referrers
 	//	sparse     a manifest may refer to layers that are not there
 	//	sparse-index  an index may have no child that is there

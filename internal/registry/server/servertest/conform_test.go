@@ -1,11 +1,15 @@
 package servertest_test
 
 import (
+	"strings"
 	"testing"
 
 	"nacre/internal/registry"
 	"nacre/internal/registry/layout"
 	"nacre/internal/registry/mem"
+	"nacre/internal/registry/registrytest"
+	"nacre/internal/registry/remote"
+	"nacre/internal/registry/server"
 	"nacre/internal/registry/server/servertest"
 	"nacre/internal/registry/store"
 )
@@ -51,4 +55,34 @@ func TestStore(t *testing.T) {
 		},
 		Lacks: []string{"strict", "referrers", "sparse", "sparse-index", "sha512"},
 	})
+}
+
+// client is a registry as others see it over HTTP.
+func client(t testing.TB, r registry.Registry, o server.Options) registry.Registry {
+	o.Uploads = t.TempDir()
+	h := servertest.Serve(t, r, o)
+	c, err := remote.New(remote.Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return c.Host(strings.TrimPrefix(h.URL, "http://"))
+}
+
+// TestClientOfServer holds a client of a server to the contract of any registry. A port
+// has no place in the path of a URL, where the contract's names have theirs.
+func TestClientOfServer(t *testing.T) {
+	registrytest.Conform(t, func(t testing.TB) registry.Registry {
+		return servertest.Renamed(client(t, servertest.NewStrict(), server.Options{}),
+			func(repo string) string { return strings.Replace(repo, ":", "__", 1) },
+			func(repo string) (string, bool) { return strings.Replace(repo, "__", ":", 1), true })
+	})
+}
+
+// TestServerOfClientOfServer shows what a client sees of a server as a server's own.
+func TestServerOfClientOfServer(t *testing.T) {
+	servertest.Conform(t, servertest.Target{Open: func(t testing.TB) registry.Registry {
+		r := servertest.NewStrict()
+		r.Sparse = true
+		return client(t, r, server.Options{Sparse: true})
+	}, Lacks: []string{"sha512-tag"}})
 }
