@@ -44,7 +44,9 @@ var arrows = map[string][]string{
 	// Media: implementations of the registry contract, which do not know each other.
 	"internal/registry/store": {"internal/cache", "internal/event", "internal/image", "internal/layer", "internal/registry", "internal/rootfs"},
 	// What leaves the store: it knows the store, and hands it on as the contract.
-	"internal/registry/compressed":   {"internal/event", "internal/image", "internal/layer", "internal/registry", "internal/registry/store"},
+	"internal/registry/compressed": {"internal/event", "internal/image", "internal/layer", "internal/registry", "internal/registry/store"},
+	// The store as others see it from outside.
+	"internal/registry/hosted":       {"internal/image", "internal/registry", "internal/registry/store"},
 	"internal/registry/layout":       {"internal/image", "internal/registry"},
 	"internal/registry/archive":      {"internal/image", "internal/layer", "internal/registry"},
 	"internal/registry/remote":       {"internal/image", "internal/registry"},

@@ -16,8 +16,9 @@ import (
 	"github.com/opencontainers/go-digest"
 )
 
+// blobPath is where a blob is. The digest must be valid.
 func (s *Store) blobPath(d digest.Digest) string {
-	return s.path("blobs", "sha256", d.Encoded())
+	return s.path("blobs", d.Algorithm().String(), d.Encoded())
 }
 
 // blobRow is a row of table blob.
@@ -57,7 +58,7 @@ func (s *Store) ensureBlob(ctx context.Context, d digest.Digest) (blobRow, error
 	if err != nil || s.sure(row.boot) {
 		return row, s.fail(err)
 	}
-	got, _, err := hashFile(ctx, s.blobPath(d))
+	got, _, err := hashFile(ctx, s.blobPath(d), d.Algorithm())
 	if err != nil {
 		return row, s.fail(err)
 	}
@@ -239,7 +240,7 @@ func (s *Store) Open(ctx context.Context, _ string, d registry.Descriptor) (io.R
 	if err := registry.CheckDescriptor(d); err != nil {
 		return nil, err
 	}
-	if _, err := hexOf(d.Digest); err != nil {
+	if err := checkDigest(d.Digest); err != nil {
 		return nil, fmt.Errorf("%s: %w: %w", d.Digest, registry.ErrAbsent, err)
 	}
 	f, err := os.Open(s.blobPath(d.Digest))

@@ -77,7 +77,7 @@ const (
 )
 
 func (c *checker) blobWrong(ctx context.Context, row blobRow, total int64) (string, error) {
-	got, n, err := hashFile(ctx, c.s.blobPath(row.desc.Digest))
+	got, n, err := hashFile(ctx, c.s.blobPath(row.desc.Digest), row.desc.Digest.Algorithm())
 	switch {
 	case errors.Is(err, os.ErrNotExist):
 		return missing, nil

@@ -34,7 +34,11 @@ func (c *checker) images(ctx context.Context) error {
 func (c *checker) image(ctx context.Context, row imageRow) error {
 	d := row.desc.Digest
 	object := "image " + c.nameOf(ctx, row)
-	now, err := c.examine(ctx, row.desc)
+	pushed, err := c.count(ctx, "SELECT count(*) FROM part WHERE digest = ? AND kept = 1", d)
+	if err != nil {
+		return err
+	}
+	now, err := c.examine(ctx, row.desc, pushed > 0)
 	if n, cerr := c.count(ctx, "SELECT count(*) FROM image WHERE digest = ?", d); cerr != nil || n == 0 {
 		return cerr // removed meanwhile
 	}
@@ -49,6 +53,9 @@ func (c *checker) image(ctx context.Context, row imageRow) error {
 		})
 	case err != nil:
 		return err
+	}
+	if pushed > 0 {
+		now.bytes = row.bytes // known when its layers are made
 	}
 	if row.same(now) {
 		return nil
@@ -67,12 +74,20 @@ type partError struct {
 func (e *partError) Error() string { return e.what }
 
 // examine is Store.examine after looking, without changing anything, whether
-// every part is fit to be examined.
-func (c *checker) examine(ctx context.Context, d registry.Descriptor) (imageRow, error) {
+// every part is fit to be examined. One that was pushed is only described: its layers need not be made yet.
+func (c *checker) examine(ctx context.Context, d registry.Descriptor, pushed bool) (imageRow, error) {
 	if err := c.parts(ctx, d); err != nil {
 		return imageRow{}, err
 	}
-	return c.s.examine(ctx, d)
+	if !pushed {
+		return c.s.examine(ctx, d)
+	}
+	data, err := c.s.readBlob(ctx, d)
+	if err != nil {
+		return imageRow{}, err
+	}
+	row, _ := c.s.describe(ctx, c.s.db, d, data, 0)
+	return row, nil
 }
 
 func (c *checker) parts(ctx context.Context, d registry.Descriptor) error {
@@ -116,8 +131,11 @@ func (c *checker) parts(ctx context.Context, d registry.Descriptor) error {
 		return nil
 	}
 	cfg, _, err := c.s.Config(ctx, m.Config)
-	if err != nil || len(cfg.RootFS.DiffIDs) != len(m.Layers) {
-		return err // examine says what about the number
+	if errors.Is(err, registry.ErrInvalid) || err == nil && len(cfg.RootFS.DiffIDs) != len(m.Layers) {
+		return nil // what was pushed may be so; of others examine says it
+	}
+	if err != nil {
+		return err
 	}
 	for i, l := range m.Layers {
 		if err := c.layerPart(ctx, l, cfg.RootFS.DiffIDs[i]); err != nil {
@@ -138,12 +156,20 @@ func (c *checker) layerPart(ctx context.Context, l registry.Descriptor, diffID d
 		return err
 	case !tar && !blob && registry.MayLack(l):
 		return nil
+	case !tar && blob && c.unmade(ctx, l.Digest):
+		return nil
 	case !tar:
 		return &partError{what: fmt.Sprintf("layer %s is missing or damaged", diffID)}
 	case !blob && !registry.MayLack(l):
 		return &partError{what: fmt.Sprintf("the compressed form %s of layer %s is missing or damaged", l.Digest, diffID), spare: true}
 	}
 	return nil
+}
+
+// unmade tells whether a blob was pushed as a layer and nobody has needed the layer yet.
+func (c *checker) unmade(ctx context.Context, d digest.Digest) bool {
+	n, err := c.count(ctx, "SELECT count(*) FROM blob WHERE digest = ? AND layer IS NULL", d)
+	return err == nil && n > 0
 }
 
 // fit tells whether a blob or layer is there and was found right.
@@ -219,7 +245,7 @@ func (c *checker) names(ctx context.Context) error {
 func (c *checker) orphanName(ctx context.Context, ref registry.Ref, target digest.Digest) error {
 	p := Problem{Object: "name " + ref.Familiar(), Text: fmt.Sprintf("it names %s, which is no image here", target)}
 	if blob, err := c.s.blobRow(ctx, c.s.db, target); err == nil {
-		if row, err := c.examine(ctx, blob.desc); err == nil {
+		if row, err := c.examine(ctx, blob.desc, false); err == nil {
 			p.Fix = "the image is recorded again"
 			return c.problem(p, func() error {
 				return c.s.updateDurably(ctx, func(tx querier) error { return c.s.insertImage(ctx, tx, row) })

@@ -167,10 +167,10 @@ func TestCheckFindsAndRepairs(t *testing.T) {
 		}, want: "record does not match the manifest"},
 		{title: "image's record lost", damage: func(t *testing.T, k stocked) { k.sql(t, "DELETE FROM image WHERE digest = ?", k.pulled.Target.Digest) }, want: "which is no image here"},
 		{title: "name of nothing", damage: func(t *testing.T, k stocked) {
-			k.sql(t, "INSERT INTO name VALUES ('docker.io/library/x', 'y', '', 'sha256:z', 1)")
+			k.sql(t, "INSERT INTO name (repo, tag, digest, target, added) VALUES ('docker.io/library/x', 'y', '', 'sha256:z', 1)")
 		}, want: "which is no image here"},
 		{title: "name nobody can type", damage: func(t *testing.T, k stocked) {
-			k.sql(t, "INSERT INTO name VALUES ('A B', '', '', ?, 1)", k.built.Target.Digest)
+			k.sql(t, "INSERT INTO name (repo, tag, digest, target, added) VALUES ('A B', '', '', ?, 1)", k.built.Target.Digest)
 		}, want: "it is no name"},
 		{title: "cache record's key", damage: func(t *testing.T, k stocked) { k.sql(t, "UPDATE cache SET key = x'00'") }, want: "cache record"},
 		{title: "cache record's fields", damage: func(t *testing.T, k stocked) { k.sql(t, "UPDATE cache SET fields = x'00'") }, want: "it is damaged"},

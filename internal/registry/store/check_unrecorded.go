@@ -24,8 +24,8 @@ func (c *checker) unrecorded(ctx context.Context) error {
 		return err
 	}
 	for _, path := range strays {
-		d := digest.Digest("sha256:" + filepath.Base(path))
-		if _, err := hexOf(d); err != nil {
+		d := digest.NewDigestFromEncoded(strayAlgorithm(path), filepath.Base(path))
+		if checkDigest(d) != nil {
 			continue
 		}
 		if needed, err := c.needed(ctx, d); err != nil {
@@ -50,6 +50,14 @@ func (c *checker) unrecorded(ctx context.Context) error {
 	return nil
 }
 
+// strayAlgorithm is what a file of blobs/ or a folder of layers/ is named by.
+func strayAlgorithm(path string) digest.Algorithm {
+	if filepath.Base(filepath.Dir(path)) == digest.SHA512.String() {
+		return digest.SHA512
+	}
+	return digest.SHA256
+}
+
 // still runs f while nobody writes, where that can be had.
 func (c *checker) still(ctx context.Context, f func(tx querier) error) error {
 	if c.s.o.ReadOnly {
@@ -70,7 +78,7 @@ func (c *checker) needed(ctx context.Context, d digest.Digest) (bool, error) {
 
 // recordBlob records a file of blobs/ that has no record, if it is what its name says.
 func (s *Store) recordBlob(ctx context.Context, d digest.Digest) error {
-	got, size, err := hashFile(ctx, s.blobPath(d))
+	got, size, err := hashFile(ctx, s.blobPath(d), d.Algorithm())
 	if err != nil || got != d {
 		return err // a leftover
 	}

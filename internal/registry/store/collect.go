@@ -83,7 +83,10 @@ func (r *removal) layer(ctx context.Context, tx querier, d digest.Digest) error 
 
 // blob removes a blob. What a manifest refers to stays on record: see forgetBlob.
 func (r *removal) blob(ctx context.Context, tx querier, d digest.Digest) error {
-	for _, q := range []string{"DELETE FROM blob WHERE digest = ?", "DELETE FROM remade WHERE src = ?1 OR digest = ?1"} {
+	for _, q := range []string{
+		"DELETE FROM blob WHERE digest = ?", "DELETE FROM remade WHERE src = ?1 OR digest = ?1",
+		"DELETE FROM claim WHERE blob = ?", "DELETE FROM referrer WHERE digest = ?",
+	} {
 		if _, err := tx.ExecContext(ctx, q, d); err != nil {
 			return err
 		}
@@ -105,6 +108,7 @@ func referrer(ctx context.Context, tx querier, d digest.Digest) (string, error) 
 		SELECT coalesce(
 			(SELECT 'image ' || digest FROM image WHERE digest = ?1),
 			(SELECT 'manifest ' || src FROM edge WHERE dst IN (SELECT d FROM same) LIMIT 1),
+			(SELECT 'repository ' || repo FROM part WHERE digest IN (SELECT d FROM same) LIMIT 1),
 			(SELECT 'a cache record' FROM cache WHERE layer IN (SELECT d FROM same) LIMIT 1),
 			(SELECT 'manifest ' || src FROM remade WHERE digest = ?1 OR config <> '' AND config = ?1 LIMIT 1),
 			'')`, d).Scan(&user)
@@ -214,12 +218,12 @@ func (s *Store) liveOwners(ctx context.Context, q querier) (string, error) {
 	return string(list), err
 }
 
-// reach is all that is needed: from images, cache records and leases of the owners in ?1 along the
+// reach is all that is needed: from images, cache records, parts of repositories and leases of the owners in ?1 along the
 // edges, and from compressed forms to layers and back. A form that was made here can be made again, and the
 // layer alone does not need it. A remade manifest goes with what it was made of, but does not hold its layers.
 const reach = `
 	WITH RECURSIVE way (d) AS (
-		SELECT digest FROM image UNION SELECT layer FROM cache
+		SELECT digest FROM image UNION SELECT layer FROM cache UNION SELECT digest FROM part
 		UNION SELECT digest FROM pin JOIN lease ON lease.id = pin.lease WHERE owner IN (SELECT value FROM json_each(?1))
 		UNION SELECT dst FROM way JOIN edge ON src = d
 		UNION SELECT layer FROM way JOIN blob ON digest = d WHERE layer IS NOT NULL
@@ -237,18 +241,8 @@ func (s *Store) collectAll(ctx context.Context) (Removed, error) {
 			return err
 		}
 		for _, d := range list {
-			if _, err := tx.ExecContext(ctx, "DELETE FROM edge WHERE src = ?", d); err != nil {
+			if err := s.removeContent(ctx, tx, r, d); err != nil {
 				return err
-			}
-			if _, err := s.blobRow(ctx, tx, d); err == nil {
-				if err := r.blob(ctx, tx, d); err != nil {
-					return err
-				}
-			}
-			if _, err := s.layerRow(ctx, tx, d); err == nil {
-				if err := r.layer(ctx, tx, d); err != nil {
-					return err
-				}
 			}
 		}
 		return nil

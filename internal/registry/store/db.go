@@ -102,6 +102,9 @@ func prepare(ctx context.Context, db *sql.DB, root string, readOnly bool) error 
 	if readOnly {
 		return fmt.Errorf("%w: %s has format %d, which this nacre reads after raising it to %d, and that takes writing", ErrVersion, root, v, formatVersion)
 	}
+	if err := os.MkdirAll(filepath.Join(root, "blobs", "sha512"), 0o700); err != nil { // not in older formats
+		return err
+	}
 	// Switching to WAL does not wait for others as transactions do, hence the lock.
 	unlock, err := lockFile(ctx, filepath.Join(root, "locks", "create"))
 	if err != nil {

@@ -81,7 +81,7 @@ func (s *Store) syncBefore(ctx context.Context, t time.Time, n int) error {
 			blobs = append(blobs, r.digest)
 		}
 	}
-	if err := syncPaths(s.path("layers"), s.path("blobs", "sha256")); err != nil {
+	if err := syncPaths(append(s.blobDirs(), s.path("layers"))...); err != nil {
 		return err
 	}
 	return s.update(ctx, func(tx querier) error {
@@ -115,14 +115,14 @@ func syncPaths(paths ...string) error {
 	return nil
 }
 
-// hashFile returns the sha256 of a file.
-func hashFile(ctx context.Context, path string) (digest.Digest, int64, error) {
+// hashFile returns the digest of a file.
+func hashFile(ctx context.Context, path string, by digest.Algorithm) (digest.Digest, int64, error) {
 	f, err := os.Open(path)
 	if err != nil {
 		return "", 0, err
 	}
 	defer f.Close()
-	h := digest.SHA256.Digester()
+	h := by.Digester()
 	n, err := io.CopyBuffer(h.Hash(), ctxReader{ctx, f}, make([]byte, 1<<20))
 	return h.Digest(), n, err
 }

@@ -18,17 +18,31 @@ var (
 	// ErrInUse: what was to be removed is needed; the message says by what.
 	ErrInUse = errors.New("in use")
 	// ErrVersion: the store was written by a newer nacre.
-	ErrVersion = errors.New("store format too new")
+	ErrVersion = errors.New("store format differs")
+	// ErrQuota: a repository would hold more than it may.
+	ErrQuota = denied("the quota is exceeded")
+	// ErrFixed: a tag names something else, and may not be moved.
+	ErrFixed = denied("the tag is immutable")
 	// ErrDamaged: the database cannot be read. Options.Salvage makes a new one
 	// of what can be.
 	ErrDamaged = errors.New("damaged database")
 )
 
+// deniedError is registry.ErrDenied in other words.
+type deniedError struct{ text string }
+
+func denied(text string) error { return &deniedError{text} }
+
+func (e *deniedError) Error() string        { return e.text }
+func (e *deniedError) Is(target error) bool { return target == registry.ErrDenied }
+
 // conflictError is ErrInUse in the words of docker's daemon, which scripts rely on.
 type conflictError struct{ text string }
 
-func (e *conflictError) Error() string        { return "conflict: " + e.text }
-func (e *conflictError) Is(target error) bool { return target == ErrInUse }
+func (e *conflictError) Error() string { return "conflict: " + e.text }
+func (e *conflictError) Is(target error) bool {
+	return target == ErrInUse || target == registry.ErrDenied
+}
 
 func conflictf(format string, args ...any) error { return &conflictError{fmt.Sprintf(format, args...)} }
 

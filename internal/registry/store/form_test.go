@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"compress/gzip"
 	"context"
-	"database/sql"
 	"errors"
 	"io"
 	"os"
@@ -254,44 +253,5 @@ func TestFormFails(t *testing.T) {
 	if _, err := s.KeepRemade(t.Context(), digest.FromString("no image"), "test", nil, []byte(`{"schemaVersion":2,"mediaType":"application/vnd.oci.image.manifest.v1+json","config":{},"layers":[]}`)); err == nil {
 		t.Error("something was remade of nothing")
 	}
-	wantSound(t, s)
-}
-
-// TestOlderFormat opens a store of format 1, which has no forms.
-func TestOlderFormat(t *testing.T) {
-	k := stock(t).copy(t)
-	db, err := sql.Open("sqlite", "file:"+filepath.Join(k.root, "nacre.db"))
-	if err != nil {
-		t.Fatal(err)
-	}
-	if _, err := db.Exec("DROP TABLE form; DROP TABLE remade; PRAGMA user_version = 1"); err != nil {
-		t.Fatal(err)
-	}
-	if err := db.Close(); err != nil {
-		t.Fatal(err)
-	}
-	if _, err := store.Open(t.Context(), k.root, store.Options{ReadOnly: true}); !errors.Is(err, store.ErrVersion) {
-		t.Errorf("read only: %v, want ErrVersion", err)
-	}
-	var wg sync.WaitGroup
-	for range 4 { // at the same moment
-		wg.Go(func() {
-			s, err := store.Open(t.Context(), k.root, store.Options{})
-			if err == nil {
-				err = s.Close()
-			}
-			if err != nil {
-				t.Error(err)
-			}
-		})
-	}
-	wg.Wait()
-	s := openAt(t, k.root, store.Options{})
-	img, err := s.Lookup(t.Context(), "built:1")
-	if err != nil {
-		t.Fatal(err)
-	}
-	wantUsable(t, s, img)
-	makeForm(t, s, made(t, s, nil, "new").DiffID)
 	wantSound(t, s)
 }

@@ -113,6 +113,7 @@ type moves struct {
 	s     *Store
 	done  [][2]string // from, to
 	trash []string    // where things were moved away to
+	sync  bool        // changeDurably is to sync the folders of blobs though nothing was moved
 }
 
 // away moves path, if there is something, to tmp/.

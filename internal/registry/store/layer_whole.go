@@ -72,7 +72,7 @@ func (s *Store) recover(ctx context.Context, diffID digest.Digest) error {
 
 // verifyOnly is for stores that may not be written.
 func (s *Store) verifyOnly(ctx context.Context, diffID digest.Digest) error {
-	got, _, err := hashFile(ctx, filepath.Join(s.LayerDir(diffID), "layer.tar"))
+	got, _, err := hashFile(ctx, filepath.Join(s.LayerDir(diffID), "layer.tar"), digest.SHA256)
 	if errors.Is(err, fs.ErrNotExist) || (err == nil && got != diffID) {
 		return fmt.Errorf("layer %s: %w", diffID, registry.ErrAbsent)
 	}

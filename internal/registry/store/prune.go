@@ -77,6 +77,9 @@ func (s *Store) Prune(ctx context.Context, o PruneOptions) (PruneReport, error) 
 			if err := s.dropDeadLeases(ctx, tx); err != nil {
 				return err
 			}
+			if err := s.expireParts(ctx, tx); err != nil {
+				return err
+			}
 			if err := s.pruneImages(ctx, tx, o, &report); err != nil || !o.Cache {
 				return err
 			}
@@ -219,7 +222,8 @@ func (s *Store) pruneContexts(t time.Time) (freed int64) {
 func (s *Store) strays(ctx context.Context, tx querier) ([]string, error) {
 	var strays []string
 	for _, in := range []struct{ dir, query string }{
-		{s.path("blobs", "sha256"), "SELECT substr(digest, 8) FROM blob"},
+		{s.path("blobs", "sha256"), "SELECT substr(digest, 8) FROM blob WHERE digest < 'sha512'"},
+		{s.path("blobs", "sha512"), "SELECT substr(digest, 8) FROM blob WHERE digest > 'sha512'"},
 		{s.path("layers"), "SELECT substr(diffid, 8) FROM layer"},
 		{s.path("trees"), "SELECT substr(diffid, 8) FROM layer WHERE tree IS NOT NULL"},
 	} {

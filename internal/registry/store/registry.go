@@ -47,7 +47,7 @@ func scanDescriptor(r interface{ Scan(...any) error }) (d registry.Descriptor, e
 // Has implements registry.Writer. What is there is held from then on, until it is
 // part of an image or the store is closed: the caller is not going to upload it.
 func (s *Store) Has(ctx context.Context, _ string, d registry.Descriptor) (bool, error) {
-	if _, err := hexOf(d.Digest); err != nil {
+	if checkDigest(d.Digest) != nil {
 		return false, nil
 	}
 	ok, size, err := s.has(ctx, d)
@@ -122,7 +122,7 @@ func (s *Store) name(ctx context.Context, row imageRow, refs []registry.Ref) err
 	if done, err := s.named(ctx, row, refs); err != nil || done {
 		return err
 	}
-	if err := syncPaths(s.path("blobs", "sha256")); err != nil {
+	if err := syncPaths(s.blobDirs()...); err != nil {
 		return s.fail(err)
 	}
 	return s.updateDurably(ctx, func(tx querier) error {
@@ -232,7 +232,7 @@ func (s *Store) Delete(ctx context.Context, repo string, d digest.Digest) error 
 	if err := s.writable(); err != nil {
 		return err
 	}
-	if _, err := hexOf(d); err != nil {
+	if err := checkDigest(d); err != nil {
 		return fmt.Errorf("%s: %w: %w", d, registry.ErrAbsent, err)
 	}
 	var n int

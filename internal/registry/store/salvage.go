@@ -63,14 +63,15 @@ func (s *Store) recordFiles(ctx context.Context) error {
 	}{
 		{s.path("layers"), s.recordLayer},
 		{s.path("blobs", "sha256"), s.recordBlob},
+		{s.path("blobs", "sha512"), s.recordBlob},
 	} {
 		names, err := readNames(in.dir)
 		if err != nil {
 			return err
 		}
 		for _, name := range names {
-			d := digest.Digest("sha256:" + name)
-			if _, err := hexOf(d); err != nil {
+			d := digest.NewDigestFromEncoded(strayAlgorithm(filepath.Join(in.dir, name)), name)
+			if checkDigest(d) != nil {
 				continue
 			}
 			if err := in.record(ctx, d); err != nil {

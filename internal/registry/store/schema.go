@@ -2,11 +2,11 @@ package store
 
 // formatVersion is PRAGMA user_version of nacre.db. It rises with every change
 // that an older nacre would get wrong.
-const formatVersion = 2
+const formatVersion = 3
 
 // formats are the steps from each format to the next, from nothing to the first. docs/formats.md says
 // what each column means.
-var formats = [formatVersion]string{format1, format2}
+var formats = [formatVersion]string{format1, format2, format3}
 
 const format2 = `
 CREATE TABLE form (
@@ -30,6 +30,42 @@ CREATE TABLE remade (
 ) WITHOUT ROWID;
 CREATE INDEX remade_digest ON remade (digest);
 CREATE INDEX remade_config ON remade (config) WHERE config <> '';
+`
+
+// format3 adds repositories: what was pushed, and to where.
+const format3 = `
+CREATE TABLE part (
+	repo   TEXT NOT NULL,
+	digest TEXT NOT NULL,
+	media  TEXT NOT NULL,
+	size   INTEGER NOT NULL,
+	kept   INTEGER NOT NULL,
+	added  INTEGER NOT NULL,
+	until  INTEGER NOT NULL,
+	PRIMARY KEY (repo, digest)
+) WITHOUT ROWID;
+CREATE INDEX part_digest ON part (digest);
+CREATE INDEX part_until ON part (until);
+
+CREATE TABLE claim (
+	diffid TEXT NOT NULL,
+	blob   TEXT NOT NULL,
+	PRIMARY KEY (diffid, blob)
+) WITHOUT ROWID;
+CREATE INDEX claim_blob ON claim (blob);
+
+CREATE TABLE referrer (
+	subject     TEXT NOT NULL,
+	digest      TEXT NOT NULL,
+	media       TEXT NOT NULL,
+	size        INTEGER NOT NULL,
+	type        TEXT NOT NULL,
+	annotations TEXT NOT NULL,
+	PRIMARY KEY (subject, digest)
+) WITHOUT ROWID;
+CREATE INDEX referrer_digest ON referrer (digest);
+
+ALTER TABLE name ADD COLUMN pulled INTEGER NOT NULL DEFAULT 0;
 `
 
 const format1 = `

@@ -41,6 +41,9 @@ type Store struct {
 
 	owner owner // of what this process leaves in tmp/ and of its leases
 	bin   bin   // what was thrown away and is still to be unlinked
+	group group // of changes that are made together
+
+	versions versions
 
 	mu      sync.Mutex
 	layers  map[digest.Digest]*opened // layers open for reading
@@ -60,7 +63,7 @@ type Store struct {
 }
 
 // The folders of a store.
-var folders = []string{"blobs/sha256", "layers", "trees", "contexts", "containers", "locks", "owners", "partial", "tmp"}
+var folders = []string{"blobs/sha256", "blobs/sha512", "layers", "trees", "contexts", "containers", "locks", "owners", "partial", "uploads", "tmp"}
 
 // layoutFile makes blobs/ recognizable as that of an OCI image layout (image spec, image-layout.md).
 const layoutFile = `{"imageLayoutVersion":"1.0.0"}`
@@ -213,7 +216,7 @@ func (s *Store) Close() error {
 		s.bin.empty()
 		errs = append(errs, s.disown(ctx))
 	}
-	errs = append(errs, closeDB(s.db, s.root))
+	errs = append(errs, s.unwatch(), closeDB(s.db, s.root))
 	return s.fail(errors.Join(errs...))
 }
 
@@ -226,8 +229,25 @@ func (s *Store) path(elem ...string) string {
 	return filepath.Join(append([]string{s.root}, elem...)...)
 }
 
-// hexOf returns the file name of d. Only sha256 is kept here: every tool that makes
-// images uses it, and the folder names say so.
+// checkDigest tells whether content can be kept under d: by sha256, as every tool that makes images
+// has it, or by sha512, which the OCI image spec allows. Errors: registry.ErrUnsupported, ErrInvalid.
+func checkDigest(d digest.Digest) error {
+	if len(d) != len("sha512:")+128 || d[:7] != "sha512:" {
+		_, err := hexOf(d)
+		return err
+	}
+	if !isHex(string(d[7:])) {
+		return fmt.Errorf("digest %q: %w", d, registry.ErrInvalid)
+	}
+	return nil
+}
+
+// blobDirs are the folders of blobs.
+func (s *Store) blobDirs() []string {
+	return []string{s.path("blobs", "sha256"), s.path("blobs", "sha512")}
+}
+
+// hexOf returns the folder name of a layer. Layers are named by sha256 alone.
 func hexOf(d digest.Digest) (string, error) {
 	const prefix = "sha256:"
 	if len(d) != len(prefix)+64 || d[:len(prefix)] != prefix {

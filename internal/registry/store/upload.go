@@ -20,7 +20,7 @@ func (s *Store) Create(ctx context.Context, _ string, d registry.Descriptor) (re
 	if err != nil {
 		return nil, err
 	}
-	if _, err := hexOf(d.Digest); err != nil {
+	if err := checkDigest(d.Digest); err != nil {
 		return nil, err
 	}
 	l, err := s.ownLease(ctx)

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"path/filepath"
 
 	"nacre/internal/layer"
 	"nacre/internal/registry"
@@ -203,10 +204,11 @@ func (u *layerUpload) close(keep bool) {
 	u.end()
 }
 
-// remakeLayer makes a layer again from a compressed blob it once came as. The caller holds the
-// layer's lock. Errors: registry.ErrAbsent if there is none.
+// remakeLayer makes a layer again from a compressed blob it once came as, or for the first time from one
+// that was pushed as it. The caller holds the layer's lock. Errors: registry.ErrAbsent if there is none.
 func (s *Store) remakeLayer(ctx context.Context, diffID digest.Digest) error {
-	blobs, err := texts[digest.Digest](ctx, s.db, "SELECT digest FROM blob WHERE layer = ?", diffID)
+	blobs, err := texts[digest.Digest](ctx, s.db, `SELECT digest FROM blob WHERE layer = ?1
+		UNION SELECT blob FROM claim JOIN blob ON digest = claim.blob WHERE diffid = ?1`, diffID)
 	if err != nil {
 		return s.fail(err)
 	}
@@ -215,8 +217,24 @@ func (s *Store) remakeLayer(ctx context.Context, diffID digest.Digest) error {
 		if err == nil || isFull(err) || ctx.Err() != nil {
 			return err
 		}
+		if errors.Is(err, layer.ErrDiffID) {
+			if err := s.dropClaim(ctx, claim{diffID, d}); err != nil {
+				return err
+			}
+		}
+	}
+	if err != nil {
+		return fmt.Errorf("layer %s: %w: %w", diffID, registry.ErrAbsent, err)
 	}
 	return fmt.Errorf("layer %s: %w", diffID, registry.ErrAbsent)
+}
+
+// dropClaim forgets a claim that was found false.
+func (s *Store) dropClaim(ctx context.Context, c claim) error {
+	return s.update(ctx, func(tx querier) error {
+		_, err := tx.ExecContext(ctx, "DELETE FROM claim WHERE diffid = ? AND blob = ?", c.diffID, c.blob)
+		return err
+	})
 }
 
 // ingestBlob makes the layer of a blob that is kept. diffID is what it must turn out to be.
@@ -243,8 +261,38 @@ func (s *Store) ingestBlob(ctx context.Context, d, diffID digest.Digest) error {
 	if err != nil {
 		return err
 	}
+	if info.DiffID == d {
+		if err := s.oneFile(d, dir); err != nil {
+			return err
+		}
+	}
 	return s.adopt(ctx, l, dir, info, d, func(tx querier, _ *moves) error {
+		if row.layer == "" {
+			if err := proveClaim(ctx, tx, row.desc, info); err != nil {
+				return err
+			}
+		}
 		_, err := tx.ExecContext(ctx, "UPDATE blob SET layer = ? WHERE digest = ?", info.DiffID, d)
 		return err
 	})
+}
+
+// oneFile lets the tar of a layer be the blob that it was made of, so that it takes its space once.
+func (s *Store) oneFile(d digest.Digest, dir string) error {
+	tar := filepath.Join(dir, "layer.tar")
+	if os.Link(s.blobPath(d), tar+".new") != nil {
+		return nil // not every file system can
+	}
+	return s.fail(os.Rename(tar+".new", tar))
+}
+
+// proveClaim records that a blob that was pushed is a layer: images it belongs to have the size of its
+// files from now on, which was not known.
+func proveClaim(ctx context.Context, tx querier, blob registry.Descriptor, info layer.Info) error {
+	if _, err := tx.ExecContext(ctx, "DELETE FROM claim WHERE blob = ?", blob.Digest); err != nil {
+		return err
+	}
+	_, err := tx.ExecContext(ctx, `UPDATE image SET bytes = max(0, bytes - ?1 + ?2)
+		WHERE id IN (SELECT dst FROM edge WHERE src IN (SELECT src FROM edge WHERE dst = ?3))`, blob.Size, info.FileBytes, blob.Digest)
+	return err
 }
