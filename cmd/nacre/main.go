@@ -9,12 +9,15 @@ import (
 	"os"
 	"os/signal"
 	"slices"
+	"strings"
 	"syscall"
 	"time"
 
+	"nacre/internal/dockerfile"
 	"nacre/internal/sandbox"
 
 	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
 )
 
 func main() {
@@ -121,7 +124,26 @@ that docker's users know.`,
 		return fmt.Errorf("--log-level=%s: want error, warn, info or debug", a.logLevel)
 	}
 	root.SetFlagErrorFunc(func(cmd *cobra.Command, err error) error {
-		return &exitError{125, &hintError{err, "see " + cmd.CommandPath() + " --help"}} // docker's code
+		return &exitError{125, &hintError{err, flagHint(cmd, err)}} // docker's code
 	})
 	return root
+}
+
+// flagHint names the flag that was perhaps meant.
+func flagHint(cmd *cobra.Command, err error) string {
+	see := "see " + cmd.CommandPath() + " --help"
+	word, ok := strings.CutPrefix(err.Error(), "unknown flag: ")
+	if !ok {
+		return see
+	}
+	var names []string
+	cmd.Flags().VisitAll(func(f *pflag.Flag) {
+		if !f.Hidden {
+			names = append(names, "--"+f.Name)
+		}
+	})
+	if near := dockerfile.DidYouMean(word, names); near != "" {
+		return near
+	}
+	return see
 }

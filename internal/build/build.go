@@ -189,6 +189,15 @@ func (b Builder) plan(ctx context.Context, file *dockerfile.File, o Options) (*g
 	})
 }
 
+// notShortID keeps a name that happens to be the beginning of some image's ID a name. IDs are taken from 12 digits on:
+// as many as the list of images shows.
+func notShortID(name string) string {
+	if len(name) < 12 && strings.Trim(name, "0123456789abcdef") == "" {
+		return name + ":latest"
+	}
+	return name
+}
+
 // resolve is the graph's view of base images: those in the store, and those in layouts that
 // the user, not the Dockerfile, named as contexts.
 func (b Builder) resolve(ctx context.Context, name string, p image.Platform, contexts map[string]graph.Context) (graph.Image, error) {
@@ -199,7 +208,7 @@ func (b Builder) resolve(ctx context.Context, name string, p image.Platform, con
 			return graph.Image{}, err
 		}
 	}
-	img, err := b.Store.Lookup(ctx, id)
+	img, err := b.Store.Lookup(ctx, notShortID(id))
 	if errors.Is(err, registry.ErrAbsent) {
 		return graph.Image{}, fmt.Errorf("%w in the local store; load, import or build it first", registry.ErrAbsent)
 	}

@@ -1,6 +1,7 @@
 package dockerfile
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"math"
@@ -105,8 +106,10 @@ func (f *File) ErrorAt(at []parser.Range, word string, err error) *Error {
 	if word == "" {
 		word = subject(msg)
 	}
-	e := f.errorAt(spanOf(at).word(word), msg)
-	e.Hint, e.Err = hint, err
+	msg = plainly(msg)
+	s := spanOf(at)
+	e := f.errorAt(s.word(word), msg)
+	e.Hint, e.Err = cmp.Or(hint, expected(f.instruction(s.first), msg)), err
 	return e
 }
 
@@ -127,8 +130,7 @@ func (f *File) locate(err error) error {
 	}
 	if flag, ok := strings.CutPrefix(msg, "unknown flag: "); ok {
 		e := f.errorAt(s.word(flag), msg)
-		name, _, _ := strings.Cut(strings.TrimSpace(f.line(s.first)), " ")
-		e.Hint = DidYouMean(flag, flagNames(name))
+		e.Hint = flagHint(f.instruction(s.first), flag)
 		return e
 	}
 	switch {
@@ -142,9 +144,33 @@ func (f *File) locate(err error) error {
 	case msg == "no build stage in current context":
 		hint = "a stage begins with FROM; only ARG may come before it"
 	}
-	e := f.errorAt(s.word(subject(msg)), msg)
-	e.Hint, e.Err = hint, err
+	word := subject(msg)
+	msg = plainly(msg)
+	if msg == "unterminated heredoc" {
+		hint = f.unterminated(s.first)
+	}
+	e := f.errorAt(s.word(word), msg)
+	e.Hint, e.Err = cmp.Or(hint, expected(f.instruction(s.first), msg)), err
 	return e
+}
+
+// instruction is the first word of line n.
+func (f *File) instruction(n int) string {
+	words := strings.Fields(f.line(n))
+	if len(words) == 0 {
+		return ""
+	}
+	return words[0]
+}
+
+// unterminated is what would end the heredoc that begins in line n.
+func (f *File) unterminated(n int) string {
+	_, name, ok := strings.Cut(f.line(n), "<<")
+	if !ok {
+		return ""
+	}
+	name, _, _ = strings.Cut(strings.TrimPrefix(name, "-"), " ")
+	return "a line of " + strings.Trim(name, `"'`) + " alone ends it"
 }
 
 // splitHint parts a message from the suggestion BuildKit ends it with.
@@ -171,6 +197,11 @@ func subject(msg string) string {
 			if word, _, ok := strings.Cut(rest, quote); ok {
 				return word
 			}
+		}
+	}
+	if rest, ok := strings.CutPrefix(msg, "invalid value "); ok {
+		if word, _, ok := strings.Cut(rest, " for "); ok {
+			return word
 		}
 	}
 	if i := strings.Index(msg, "--"); i >= 0 {

@@ -39,7 +39,9 @@ func DidYouMean(word string, options []string) string {
 		if o == word {
 			return "" // the word is known: something else is wrong
 		}
-		if d := distance(word, o); d < least && d < utf8.RuneCountInString(o) {
+		if d := distance(word, o); least > 0 && len(word) > 4 && strings.HasPrefix(o, strings.TrimSuffix(word, "y")) {
+			best, least = o, min(d, 1) // the beginning of it: --retry
+		} else if d < least && d < utf8.RuneCountInString(o) {
 			best, least = o, d
 		}
 	}

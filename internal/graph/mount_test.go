@@ -99,7 +99,7 @@ func TestMountErrors(t *testing.T) {
 		"type=cache,target=/x,size=1":                "unexpected key 'size'",
 		"type=tmpfs,target=/x,size=big":              "invalid value for size",
 		"target=/x,from=later":                       `cannot mount from stage "later" to "/x", stage needs to be defined before current command`,
-		"target=/x,from=9":                           "invalid stage index 9: there are 2 stages, from 0",
+		"target=/x,from=9":                           "invalid stage index 9: there are stages 0 to 1",
 		"target=/x,from=absent":                      "no such image",
 		"target=/x,from=$NAME":                       "'from' doesn't support variable expansion",
 		"target=/x,from=circle":                      "circular dependency detected on stage: circle",

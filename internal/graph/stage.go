@@ -195,7 +195,7 @@ func (p *planner) findOrigin(s *stage, name string, at []parser.Range) (origin, 
 	var o origin
 	if n, err := strconv.Atoi(name); err == nil {
 		if n < 0 || n >= len(p.stages) {
-			return o, fmt.Errorf("invalid stage index %d: there are %d stages, from 0", n, len(p.stages))
+			return o, fmt.Errorf("invalid stage index %d: there are stages 0 to %d", n, len(p.stages)-1)
 		}
 		o.from = p.stages[n]
 	} else if named, ok := p.byName[strings.ToLower(name)]; ok {
