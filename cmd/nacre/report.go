@@ -70,6 +70,7 @@ func hint(err error) string {
 	var start *sandbox.StartError
 	var src *build.SourceError
 	var allow *build.AllowError
+	var exit *build.ExitError
 	switch {
 	case errors.As(err, &df) && df.Hint != "":
 		return df.Hint
@@ -77,6 +78,8 @@ func hint(err error) string {
 		return h.hint
 	case errors.As(err, &src):
 		return src.Hint
+	case errors.As(err, &exit) && exit.OOMKilled:
+		return "--memory gives steps more"
 	case errors.As(err, &allow):
 		return allow.Hint
 	case errors.Is(err, store.ErrAmbiguous):

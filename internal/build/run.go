@@ -22,10 +22,16 @@ type ExitError struct {
 	Args []string
 	Code int
 	Tail string // the end of what it printed
+	// OOMKilled tells that the kernel ended some process of it at the limit of Limits.Memory.
+	OOMKilled bool
 }
 
 func (e *ExitError) Error() string {
-	return fmt.Sprintf("process %q did not complete successfully: exit code: %d", strings.Join(e.Args, " "), e.Code)
+	text := fmt.Sprintf("process %q did not complete successfully: exit code: %d", strings.Join(e.Args, " "), e.Code)
+	if e.OOMKilled {
+		text += ": it reached its memory limit"
+	}
+	return text
 }
 
 // run executes a RUN step: the root below it mounted with a writable side, the
@@ -121,7 +127,7 @@ func (w *work) sandbox(ctx context.Context, op *graph.Run, config sandbox.Config
 		w.Sink(event.Warning{Pos: w.step.Pos, Text: text})
 	}
 	if status.Code != 0 {
-		return status, &ExitError{Args: op.Args, Code: status.Code, Tail: end.String()}
+		return status, &ExitError{Args: op.Args, Code: status.Code, Tail: end.String(), OOMKilled: status.OOMKilled}
 	}
 	return status, nil
 }
