@@ -127,9 +127,15 @@ func imageRows(images []store.Image, noTrunc bool, now time.Time) []imageRow {
 			rows = append(rows, row)
 		}
 		for _, n := range img.Names {
+			if n.Tag == "" && slices.ContainsFunc(img.Names, func(m registry.Ref) bool { return m.Repo == n.Repo && m.Tag != "" }) {
+				continue // its digest is shown with the tag
+			}
 			row.Repository, row.Tag = n.FamiliarRepo(), n.Tag
 			if n.Tag == "" {
 				row.Tag = "<none>"
+			}
+			if i := slices.IndexFunc(img.Digests, func(d registry.Ref) bool { return d.Repo == n.Repo }); i >= 0 {
+				row.Digest = img.Digests[i].Digest.String()
 			}
 			rows = append(rows, row)
 		}

@@ -27,7 +27,8 @@ type Image struct {
 	Target registry.Descriptor
 	// Names that it has, in order: tags, then names by digest alone.
 	Names []registry.Ref
-	// Digests are its names by digest, "repo@sha256:...", one for each repository of Names.
+	// Digests are what registries have it as, "repo@sha256:...": where names by digest say
+	// so for a repository of Names, those, else its own digest.
 	Digests []registry.Ref
 	Created time.Time // from the config; zero where it says none
 	Added   time.Time // to this store
@@ -185,18 +186,30 @@ func (s *Store) addNames(ctx context.Context, q querier, images []Image, index m
 		if !ok {
 			continue // named since the images were read
 		}
-		img := &images[i]
-		img.Names = append(img.Names, ref)
-		img.Dangling = false
-		byDigest := registry.Ref{Repo: ref.Repo, Digest: target}
-		if !slices.Contains(img.Digests, byDigest) {
-			img.Digests = append(img.Digests, byDigest)
-		}
+		images[i].Names = append(images[i].Names, ref)
+		images[i].Dangling = false
 	}
 	for i := range images {
+		images[i].Digests = digests(images[i])
 		slices.SortStableFunc(images[i].Names, func(a, b registry.Ref) int { return cmp.Compare(len(a.Digest), len(b.Digest)) })
 	}
 	return rows.Err()
+}
+
+// digests makes Image.Digests. Its Names are in the order of repositories.
+func digests(img Image) (out []registry.Ref) {
+	for _, n := range img.Names {
+		if n.Digest != "" {
+			out = append(out, n)
+		}
+	}
+	for _, n := range img.Names {
+		if !slices.ContainsFunc(out, func(d registry.Ref) bool { return d.Repo == n.Repo }) {
+			out = append(out, registry.Ref{Repo: n.Repo, Digest: img.Target.Digest})
+		}
+	}
+	slices.SortStableFunc(out, func(a, b registry.Ref) int { return cmp.Compare(a.Repo, b.Repo) })
+	return out
 }
 
 func addChildren(ctx context.Context, q querier, images []Image) error {

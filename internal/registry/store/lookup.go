@@ -71,7 +71,7 @@ func (s *Store) byRef(ctx context.Context, q querier, ref registry.Ref) (Image, 
 	var images []Image
 	var err error
 	if ref.Digest != "" {
-		images, err = s.images(ctx, q, "image.digest = ? OR id = ?", ref.Digest, ref.Digest)
+		images, err = s.images(ctx, q, "image.digest = ?1 OR id = ?1 OR image.digest IN (SELECT target FROM name WHERE name.digest = ?1)", ref.Digest)
 	} else {
 		images, err = s.images(ctx, q, "image.digest = (SELECT target FROM name WHERE repo = ? AND tag = ? AND digest = '')", ref.Repo, ref.Tag)
 	}

@@ -176,7 +176,8 @@ func (s *Store) insertName(ctx context.Context, tx querier, ref registry.Ref, ta
 	return err
 }
 
-// Refs implements registry.Lister.
+// Refs implements registry.Lister. What Pushed recorded is not among them: it is the name of
+// another manifest, which a registry has.
 func (s *Store) Refs(ctx context.Context) iter.Seq2[registry.Named, error] {
 	return func(yield func(registry.Named, error) bool) {
 		names, err := all(ctx, s.db, func(r *sql.Rows) (n registry.Named, err error) {
@@ -184,6 +185,7 @@ func (s *Store) Refs(ctx context.Context) iter.Seq2[registry.Named, error] {
 			return n, err
 		}, `SELECT repo, tag, name.digest, image.digest, image.media, image.size
 			FROM name JOIN image ON image.digest = name.target
+			WHERE name.digest IN ('', name.target)
 			ORDER BY repo || ':' || tag || '@' || name.digest`)
 		if err != nil {
 			yield(registry.Named{}, s.fail(err))
