@@ -99,6 +99,11 @@ type progress struct {
 
 // newProgress picks the renderer for --progress.
 func (a *app) newProgress(kind string, quiet bool) (progress, error) {
+	return a.newTransfer("", kind, quiet)
+}
+
+// newTransfer is newProgress with the verb that heads the display, such as "Pulling".
+func (a *app) newTransfer(verb, kind string, quiet bool) (progress, error) {
 	if quiet || kind == "quiet" {
 		return progress{event.Discard, func(error) error { return nil }}, nil
 	}
@@ -118,7 +123,7 @@ func (a *app) newProgress(kind string, quiet bool) (progress, error) {
 	default:
 		return progress{}, fmt.Errorf("--progress=%s: want auto, plain, tty, rawjson or quiet", kind)
 	}
-	p := text.New(a.stderr, text.Options{TTY: tty, Color: tty && os.Getenv("NO_COLOR") == "", Size: func() (int, int) {
+	p := text.New(a.stderr, text.Options{TTY: tty, Verb: verb, Color: tty && os.Getenv("NO_COLOR") == "", Size: func() (int, int) {
 		w, h, _ := term.GetSize(int(a.stderr.Fd())) // zeros stand for 80 by 24
 		return w, h
 	}})

@@ -68,7 +68,7 @@ standard input: a tar is the context, anything else the Dockerfile, with no cont
 	fl.StringSliceVar(&f.noCacheFilter, "no-cache-filter", nil, "stages whose steps run, whatever is cached")
 	fl.BoolVar(&f.noCache, "no-cache", false, "run every step, whatever is cached")
 	fl.BoolVar(&f.squash, "squash", false, "make one layer of all that the build adds to its base image")
-	fl.BoolVar(&f.pull, "pull", false, "look for newer base images (none are remote yet: the store's are used)")
+	fl.BoolVar(&f.pull, "pull", false, "look for newer base images in their registries, even if they are here")
 	fl.BoolVarP(&f.quiet, "quiet", "q", false, "print the image ID and nothing else")
 	fl.StringVar(&f.progress, "progress", "auto", "how progress is shown: auto, plain, tty, rawjson or quiet")
 	fl.StringVar(&f.iidfile, "iidfile", "", "file to write the image ID to")
@@ -77,7 +77,6 @@ standard input: a tar is the context, anything else the Dockerfile, with no cont
 	f.grants.register(fl)
 	f.caches.register(fl)
 	f.limits.register(fl)
-	fl.MarkHidden("pull")
 	return cmd
 }
 
@@ -122,7 +121,7 @@ func runBuild(cmd *cobra.Command, a *app, f buildFlags, dir string) error {
 	if f.debug {
 		o.Debug = a.debugShell(p)
 	}
-	b := build.Builder{Store: s, Cache: s.Cache(), Sink: p.sink}
+	b := build.Builder{Store: s, Cache: s.Cache(), Sink: p.sink, Images: pulls{a}}
 	r, err := b.Build(cmd.Context(), o)
 	if cerr := p.close(err); err == nil {
 		err = cerr
@@ -159,7 +158,7 @@ func unreadable(err error) error {
 // options turns flags into what the builder takes.
 func (f buildFlags) options(ctx context.Context, a *app, dir string) (build.Options, error) {
 	o := build.Options{
-		Context: dir, Dockerfile: f.file, Target: f.target, NoCache: f.noCache, NoCacheFilter: f.noCacheFilter, Squash: f.squash, Hosts: f.hosts,
+		Context: dir, Dockerfile: f.file, Target: f.target, NoCache: f.noCache, Pull: f.pull, NoCacheFilter: f.noCacheFilter, Squash: f.squash, Hosts: f.hosts,
 		BuildArgs: map[string]*string{}, Labels: map[string]string{}, Contexts: map[string]string{},
 	}
 	var err error

@@ -113,7 +113,8 @@ that docker's users know.`,
 	root.AddCommand(
 		buildCommand(a), imagesCommand(a), imageCommand(a), historyCommand(a), inspectCommand(a),
 		tagCommand(a), rmiCommand(a), saveCommand(a), loadCommand(a), importCommand(a), runCommand(a),
-		loginCommand(a), logoutCommand(a), systemCommand(a), builderCommand(a), versionCommand(a), completionCommand(a),
+		pullCommand(a), pushCommand(a), copyCommand(a), syncCommand(a), registryCommand(a), loginCommand(a), logoutCommand(a),
+		systemCommand(a), builderCommand(a), versionCommand(a), completionCommand(a),
 	)
 	root.SetHelpCommand(helpCommand())
 	root.PersistentPreRunE = func(*cobra.Command, []string) error {

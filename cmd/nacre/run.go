@@ -20,6 +20,8 @@ type runFlags struct {
 	entrypoint, platform, hostname string
 	hosts                          []string
 	entrypointSet                  bool
+	pull                           string
+	quiet                          bool
 }
 
 func runCommand(a *app) *cobra.Command {
@@ -54,6 +56,8 @@ the program could not be executed, 127 that it was not found.`,
 	fl.StringVarP(&f.hostname, "hostname", "h", "", "host name (default: the container's ID)")
 	fl.StringVar(&f.network, "network", "host", "host or none")
 	fl.StringArrayVar(&f.hosts, "add-host", nil, "NAME:IP line for /etc/hosts")
+	fl.StringVar(&f.pull, "pull", "missing", "whether to pull the image: missing, always or never")
+	fl.BoolVarP(&f.quiet, "quiet", "q", false, "do not show how the pull goes")
 	fl.StringVar(&f.platform, "platform", "", "which image of an index (default: this machine's)")
 	return cmd
 }
@@ -76,10 +80,6 @@ func runContainer(ctx context.Context, a *app, f runFlags, name string, args []s
 	if f.tty && f.interactive && !term.IsTerminal(int(a.stdin.Fd())) {
 		return &hintError{errors.New("the input device is not a TTY"), "leave out -t to read from a pipe or file"}
 	}
-	img, err := a.image(ctx, name)
-	if err != nil {
-		return err
-	}
 	var p *image.Platform
 	if f.platform != "" {
 		parsed, err := parsePlatform(f.platform)
@@ -87,6 +87,10 @@ func runContainer(ctx context.Context, a *app, f runFlags, name string, args []s
 			return err
 		}
 		p = &parsed
+	}
+	img, err := a.imageToRun(ctx, name, f.pull, p, f.quiet)
+	if err != nil {
+		return err
 	}
 	_, cfg, err := a.manifest(ctx, img, p)
 	if err != nil {

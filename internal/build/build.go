@@ -5,12 +5,7 @@ package build
 
 import (
 	"context"
-	"errors"
-	"fmt"
 	"io"
-	"maps"
-	"slices"
-	"strings"
 	"time"
 
 	"nacre/internal/cache"
@@ -45,6 +40,7 @@ type Options struct {
 	Target     string
 	Network    string // of RUN steps that do not say: "default", "none", "host"
 	NoCache    bool
+	Pull       bool           // look for newer base images than those in the store
 	Hosts      []string       // extra lines of /etc/hosts, "NAME:IP"
 	Platform   image.Platform // zero: this machine's
 	// NoImage leaves the image out of the store: it goes into Outputs alone.
@@ -80,6 +76,8 @@ type Builder struct {
 	Store *store.Store
 	Cache cache.Cache
 	Sink  event.Sink
+	// Images pulls base images that are not in the store; nil: they have to be there.
+	Images Images
 	// Clock gives the time of steps; nil is time.Now.
 	Clock func() time.Time
 	// Slots is how many RUN steps execute at once; 0: 32. They mostly wait (for
@@ -165,7 +163,7 @@ func (b Builder) load(ctx context.Context, o Options, source *contextSource) (*d
 	return file, done(event.Done{}, err)
 }
 
-// plan makes the graph, with base images looked up in the store.
+// plan makes the graph, with base images looked up in the store or pulled.
 func (b Builder) plan(ctx context.Context, file *dockerfile.File, o Options) (*graph.Graph, error) {
 	platform := o.Platform
 	if platform.OS == "" {
@@ -184,44 +182,5 @@ func (b Builder) plan(ctx context.Context, file *dockerfile.File, o Options) (*g
 		Allow:         o.Allow,
 		Platform:      platform,
 		BuildPlatform: image.DefaultPlatform(),
-	}, func(ctx context.Context, name string, p image.Platform) (graph.Image, error) {
-		return b.resolve(ctx, name, p, contexts)
-	})
-}
-
-// notShortID keeps a name that happens to be the beginning of some image's ID a name. IDs are taken from 12 digits on:
-// as many as the list of images shows.
-func notShortID(name string) string {
-	if len(name) < 12 && strings.Trim(name, "0123456789abcdef") == "" {
-		return name + ":latest"
-	}
-	return name
-}
-
-// resolve is the graph's view of base images: those in the store, and those in layouts that
-// the user, not the Dockerfile, named as contexts.
-func (b Builder) resolve(ctx context.Context, name string, p image.Platform, contexts map[string]graph.Context) (graph.Image, error) {
-	id := name
-	if strings.HasPrefix(name, ociLayout) && slices.ContainsFunc(slices.Collect(maps.Values(contexts)), func(c graph.Context) bool { return c.Image == name }) {
-		var err error
-		if id, err = b.fromLayout(ctx, name); err != nil {
-			return graph.Image{}, err
-		}
-	}
-	img, err := b.Store.Lookup(ctx, notShortID(id))
-	if errors.Is(err, registry.ErrAbsent) {
-		return graph.Image{}, fmt.Errorf("%w in the local store; load, import or build it first", registry.ErrAbsent)
-	}
-	if err != nil {
-		return graph.Image{}, err
-	}
-	m, d, err := b.Store.Manifest(ctx, img, &p)
-	if err != nil {
-		return graph.Image{}, err
-	}
-	cfg, _, err := b.Store.Config(ctx, m.Config)
-	if err != nil {
-		return graph.Image{}, err
-	}
-	return graph.Image{Name: name, Digest: d.Digest, Config: cfg}, nil
+	}, (&bases{Builder: b, contexts: contexts, always: o.Pull}).resolve)
 }

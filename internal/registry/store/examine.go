@@ -229,14 +229,10 @@ func (s *Store) complete(ctx context.Context, tx querier, row imageRow) error {
 	return nil
 }
 
-// Manifest returns the manifest of an image for p; nil is this machine's platform,
-// which only matters for an index. Errors: registry.ErrAbsent (of an index: the child
-// was never fetched), image.ErrNoPlatform.
+// Manifest returns the manifest of an image for p, which only matters for an index; nil is this
+// machine's platform, or where that is not here the first that is. Errors: registry.ErrAbsent (of an index: the
+// child was never fetched), image.ErrNoPlatform.
 func (s *Store) Manifest(ctx context.Context, img Image, p *image.Platform) (image.Manifest, registry.Descriptor, error) {
-	want := image.DefaultPlatform()
-	if p != nil {
-		want = *p
-	}
 	d := img.Target
 	for depth := 0; ; depth++ {
 		data, err := s.readBlob(ctx, d)
@@ -255,10 +251,28 @@ func (s *Store) Manifest(ctx context.Context, img Image, p *image.Platform) (ima
 		if err != nil {
 			return image.Manifest{}, d, err
 		}
-		if d, err = image.MatchPlatform(x, want); err != nil {
+		if d, err = s.child(ctx, x, p); err != nil {
 			return image.Manifest{}, d, err
 		}
 	}
+}
+
+// child chooses from an index.
+func (s *Store) child(ctx context.Context, x image.Index, p *image.Platform) (registry.Descriptor, error) {
+	if p != nil {
+		return image.MatchPlatform(x, *p)
+	}
+	best, err := image.MatchPlatform(x, image.DefaultPlatform())
+	if err == nil && s.hasBlobRow(ctx, best.Digest) {
+		return best, nil
+	}
+	for _, c := range x.Manifests {
+		attestation := c.Platform != nil && c.Platform.OS == "unknown"
+		if !attestation && s.hasBlobRow(ctx, c.Digest) {
+			return c, nil
+		}
+	}
+	return best, err
 }
 
 // Config returns the config d of an image, parsed and as it is. Errors:

@@ -1,0 +1,215 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strconv"
+	"strings"
+
+	"nacre/internal/image"
+	"nacre/internal/layer"
+	"nacre/internal/registry"
+	"nacre/internal/registry/compressed"
+	"nacre/internal/registry/store"
+
+	"github.com/spf13/cobra"
+)
+
+type pushFlags struct {
+	all, quiet, force               bool
+	platform, progress, compression string
+}
+
+func pushCommand(a *app) *cobra.Command {
+	var f pushFlags
+	cmd := &cobra.Command{
+		Use:   "push [OPTIONS] NAME[:TAG]",
+		Short: "Send an image to a registry",
+		Long: `Send an image to a registry. Only what is not there is sent; layers that were built here are compressed
+on the way, the same each time, and what they became is remembered.`,
+		Example: `  nacre push registry.example.com/team/web:1
+  nacre push --compression zstd:9 registry.example.com/team/web:1
+  nacre push -a registry.example.com/team/web`,
+		Args:              exactArgs(1, "push needs the name of an image"),
+		ValidArgsFunction: a.completeImage,
+		RunE:              func(cmd *cobra.Command, args []string) error { return runPush(cmd.Context(), a, f, args[0]) },
+	}
+	fl := cmd.Flags()
+	fl.BoolVarP(&f.all, "all-tags", "a", false, "send all tags of the repository")
+	fl.StringVar(&f.platform, "platform", "", "send only the image for this platform, of an index")
+	fl.StringVar(&f.compression, "compression", "gzip", "of layers built here: gzip, zstd, estargz or uncompressed, with :LEVEL")
+	fl.BoolVar(&f.force, "force-compression", false, "compress again what came compressed in another way")
+	fl.BoolVarP(&f.quiet, "quiet", "q", false, "print the name and nothing else")
+	fl.StringVar(&f.progress, "progress", "auto", "how progress is shown: auto, plain, tty, rawjson or quiet")
+	fl.Bool("disable-content-trust", true, "accepted for docker's sake")
+	fl.MarkHidden("disable-content-trust")
+	return cmd
+}
+
+// parseCompression reads KIND[:LEVEL].
+func parseCompression(s string) (layer.Compression, error) {
+	kind, level, ok := strings.Cut(s, ":")
+	c := layer.Compression{Kind: kind}
+	switch kind {
+	case layer.Gzip, layer.Zstd, layer.EStargz, layer.Uncompressed:
+	default:
+		return c, fmt.Errorf("--compression=%s: want gzip, zstd, estargz or uncompressed", s)
+	}
+	if ok {
+		n, err := strconv.Atoi(level)
+		if err != nil || n < 0 {
+			return c, fmt.Errorf("--compression=%s: %q is not a level", s, level)
+		}
+		if c.Level = n; n == 0 {
+			c.Level = layer.LevelStored
+		}
+	}
+	if _, err := c.Normal(); err != nil {
+		return c, fmt.Errorf("--compression=%s: %w", s, err)
+	}
+	return c, nil
+}
+
+func runPush(ctx context.Context, a *app, f pushFlags, name string) error {
+	ref, ok := pullable(name)
+	if !ok {
+		_, err := registry.ParseRef(name)
+		if err == nil {
+			err = fmt.Errorf("%q is an image's ID", name)
+		}
+		return &hintError{err, "nacre tag gives an image a name to be pushed under"}
+	}
+	if ref.Digest != "" {
+		return &hintError{errors.New("cannot push a digest reference"), "name a tag"} // docker's words
+	}
+	if f.all && hasTag(name) {
+		return errors.New("tag can't be used with --all-tags/-a")
+	}
+	c, err := parseCompression(f.compression)
+	if err != nil {
+		return err
+	}
+	if _, err := a.store(ctx); err != nil {
+		return err
+	}
+	refs := []registry.Ref{ref}
+	if f.all {
+		if refs, err = a.tagsHere(ctx, ref.Repo); err != nil {
+			return err
+		}
+	} else if !f.quiet && !hasTag(name) {
+		fmt.Fprintln(a.stdout, "Using default tag: latest")
+	}
+	if !f.quiet {
+		fmt.Fprintf(a.stdout, "The push refers to repository [%s]\n", ref.Repo)
+	}
+	for _, ref := range refs {
+		if err := f.push(ctx, a, ref, compressed.Options{Compression: c, Force: f.force}); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// tagsHere are the names with a tag that a repository has in the store.
+func (a *app) tagsHere(ctx context.Context, repo string) ([]registry.Ref, error) {
+	var refs []registry.Ref
+	for n, err := range a.opened.Refs(ctx) {
+		if err != nil {
+			return nil, err
+		}
+		if n.Ref.Repo == repo && n.Ref.Tag != "" {
+			refs = append(refs, n.Ref)
+		}
+	}
+	if len(refs) == 0 {
+		return nil, absent(registry.Ref{Repo: repo}.FamiliarRepo())
+	}
+	return refs, nil
+}
+
+// push sends one image and says so in docker's words.
+func (f pushFlags) push(ctx context.Context, a *app, ref registry.Ref, o compressed.Options) error {
+	img, err := a.image(ctx, ref.String())
+	if errors.Is(err, registry.ErrAbsent) {
+		return &hintError{fmt.Errorf("An image does not exist locally with the tag: %s", ref.FamiliarRepo()), "nacre images lists what there is"} //nolint:staticcheck // docker's words
+	}
+	if err != nil {
+		return err
+	}
+	p, err := f.platformOf(ctx, a, img)
+	if err != nil {
+		return err
+	}
+	r, err := a.remote(ctx)
+	if err != nil {
+		return err
+	}
+	pr, err := a.newTransfer("Pushing", f.progress, f.quiet)
+	if err != nil {
+		return err
+	}
+	o.Sink = pr.sink
+	d, err := compressed.Send(ctx, r, ref, a.opened, registry.Ref{Repo: ref.Repo, Digest: img.Target.Digest}, o, registry.CopyOptions{Sink: pr.sink, Platform: p})
+	if cerr := pr.close(err); err == nil {
+		err = cerr
+	}
+	if err == nil {
+		err = a.opened.Pushed(ctx, ref.Repo, img.Target.Digest, d.Digest)
+	}
+	if err != nil {
+		return fmt.Errorf("push %s: %w", ref.Familiar(), err)
+	}
+	if f.quiet {
+		fmt.Fprintln(a.stdout, ref)
+		return nil
+	}
+	fmt.Fprintf(a.stdout, "%s: digest: %s size: %d\n", ref.Tag, d.Digest, d.Size)
+	return nil
+}
+
+// platformOf is which image of an index to push: nil is all of it. Where only one of several is
+// here that one is, as with docker.
+func (f pushFlags) platformOf(ctx context.Context, a *app, img store.Image) (*image.Platform, error) {
+	if f.platform != "" {
+		p, err := parsePlatform(f.platform)
+		if err != nil {
+			return nil, err
+		}
+		if _, _, err := a.opened.Manifest(ctx, img, &p); errors.Is(err, registry.ErrAbsent) {
+			return nil, &hintError{fmt.Errorf("the image for %s is not here", f.platform), "nacre pull --platform " + f.platform + " fetches it"}
+		} else if err != nil {
+			return nil, err
+		}
+		return &p, nil
+	}
+	if !image.IsIndex(img.Target.MediaType) {
+		return nil, nil
+	}
+	var x image.Index
+	if err := readJSON(ctx, a.opened, "", img.Target, image.ParseIndex, &x); err != nil {
+		return nil, err
+	}
+	var here []image.Platform
+	absent := 0
+	for _, c := range x.Manifests {
+		ok, err := a.opened.Has(ctx, "", c)
+		switch {
+		case err != nil:
+			return nil, err
+		case !ok:
+			absent++
+		case c.Platform != nil && c.Platform.OS != "unknown":
+			here = append(here, *c.Platform)
+		}
+	}
+	switch {
+	case absent == 0:
+		return nil, nil
+	case len(here) == 1:
+		a.warnf("not all platforms of the image are here: only that for %s is pushed", image.FormatPlatform(here[0]))
+		return &here[0], nil
+	}
+	return nil, &hintError{errors.New("not all platforms of the image are here"), "--platform pushes one of those that are; nacre pull --all-platforms fetches the rest"}
+}
