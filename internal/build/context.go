@@ -66,6 +66,7 @@ func (c *contextSource) load(ctx context.Context) (contextTree, error) {
 	t, err := source.OpenDir(ctx, dir, source.DirOptions{
 		Ignore:    matcher,
 		StatCache: filepath.Join(c.Store.Root(), "contexts", hex.EncodeToString(id[:16])),
+		Progress:  c.hashing(),
 	})
 	if err != nil {
 		return nil, err

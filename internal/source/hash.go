@@ -134,10 +134,12 @@ func (t *Tree) hash(ctx context.Context, batches []batch) error {
 		hashed atomic.Int64
 		errs   = make([]error, len(batches))
 		wg     sync.WaitGroup
+		meter  = newMeter(t.report, batches)
 	)
+	defer meter.done()
 	for range min(workers(), len(batches)) {
 		wg.Go(func() {
-			h := hasher{t: t, sum: sha256.New(), buf: make([]byte, hashBuf)}
+			h := hasher{t: t, sum: sha256.New(), buf: make([]byte, hashBuf), meter: meter}
 			for i := next.Add(1) - 1; i < int64(len(batches)) && !failed.Load(); i = next.Add(1) - 1 {
 				n, err := h.batch(ctx, batches[i])
 				hashed.Add(int64(n))
@@ -163,6 +165,8 @@ type hasher struct {
 	t   *Tree
 	sum hash.Hash
 	buf []byte
+
+	meter *meter
 }
 
 // batch returns how many digests it computed.
@@ -182,6 +186,7 @@ func (h *hasher) batch(ctx context.Context, b batch) (int, error) {
 		if err := h.file(ctx, fd, n); err != nil {
 			return i, pathError("read", b.dir.join(n.name), err)
 		}
+		h.meter.add(1, 0)
 	}
 	return len(b.files), nil
 }
@@ -236,6 +241,7 @@ func (h *hasher) read(ctx context.Context, fd int, n *node) error {
 			return ErrChanged
 		}
 		h.sum.Write(h.buf[:k])
+		h.meter.add(0, int64(k))
 		left -= int64(k)
 		if left == 0 {
 			return nil

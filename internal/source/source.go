@@ -64,6 +64,8 @@ type DirOptions struct {
 	// Now is the clock that judges whether a file is too young to be remembered.
 	// Default: time.Now.
 	Now func() time.Time
+	// Progress is told how far the hashing of files gets, by one goroutine at a time. May be nil.
+	Progress func(Progress)
 }
 
 // Tree is a build context directory. It is safe for concurrent use.
@@ -79,6 +81,7 @@ type Tree struct {
 	reused  int    // of those, the ones that still fit
 	slow    bool   // timestamps of this file system are coarse or not ours
 	hashing chan struct{}
+	report  func(Progress)
 
 	mu        sync.RWMutex // guards fd against Close
 	numbersMu sync.Mutex
@@ -104,6 +107,7 @@ func OpenDir(ctx context.Context, dir string, o DirOptions) (*Tree, error) {
 		cache:   o.StatCache,
 		slow:    coarseTimes(fd),
 		hashing: make(chan struct{}, 1),
+		report:  o.Progress,
 	}
 	known := loadCache(o.StatCache)
 	t.loaded = known.len()
