@@ -22,17 +22,17 @@ import (
 // buildFlags are the flags of build as given.
 type buildFlags struct {
 	grants
-	caches                      cacheFlags
-	limits                      limitFlags
-	tags, args, labels, hosts   []string
-	contexts, outputs           []string
-	noCacheFilter               []string
-	metadata                    string
-	file, target, network       string
-	progress, iidfile, platform string
-	noCache, quiet, pull        bool
-	debug                       bool
-	squash                      bool
+	caches                         cacheFlags
+	limits                         limitFlags
+	tags, args, labels, hosts      []string
+	contexts, outputs, annotations []string
+	noCacheFilter                  []string
+	metadata                       string
+	file, target, network          string
+	progress, iidfile, platform    string
+	noCache, quiet, pull           bool
+	debug                          bool
+	squash                         bool
 }
 
 func buildCommand(a *app) *cobra.Command {
@@ -64,6 +64,7 @@ standard input: a tar is the context, anything else the Dockerfile, with no cont
 	fl.StringVar(&f.network, "network", "default", "network of RUN steps: default, host or none")
 	fl.StringArrayVar(&f.hosts, "add-host", nil, "NAME:IP line for /etc/hosts of RUN steps")
 	fl.StringArrayVarP(&f.outputs, "output", "o", nil, "where the result goes: DIR, - or type=image|docker|oci|tar|local,dest=PATH,name=NAME; may be repeated")
+	fl.StringArrayVar(&f.annotations, "annotation", nil, "[TYPE:]KEY=VALUE to annotate the image with, such as manifest[linux/amd64]:KEY=VALUE; may be repeated")
 	fl.StringVar(&f.metadata, "metadata-file", "", "file to write digests and names to, as JSON")
 	fl.StringSliceVar(&f.noCacheFilter, "no-cache-filter", nil, "stages whose steps run, whatever is cached")
 	fl.BoolVar(&f.noCache, "no-cache", false, "run every step, whatever is cached")
@@ -121,7 +122,8 @@ func runBuild(cmd *cobra.Command, a *app, f buildFlags, dir string) error {
 	if f.debug {
 		o.Debug = a.debugShell(p)
 	}
-	b := build.Builder{Store: s, Cache: s.Cache(), Sink: p.sink, Images: pulls{a}}
+	var warnings warningKeeper
+	b := build.Builder{Store: s, Cache: s.Cache(), Sink: warnings.over(p.sink), Images: pulls{a}}
 	r, err := b.Build(cmd.Context(), o)
 	if cerr := p.close(err); err == nil {
 		err = cerr
@@ -129,18 +131,19 @@ func runBuild(cmd *cobra.Command, a *app, f buildFlags, dir string) error {
 	if err != nil {
 		return unreadable(err)
 	}
+	img := builtImage(r, o.Names, outputs)
 	if f.iidfile != "" {
-		if err := os.WriteFile(f.iidfile, []byte(r.Config.String()), 0o644); err != nil {
+		if err := os.WriteFile(f.iidfile, []byte(img.config.String()), 0o644); err != nil {
 			return fmt.Errorf("--iidfile: %w", err)
 		}
 	}
 	if f.metadata != "" {
-		if err := writeMetadata(f.metadata, r, outputs); err != nil {
-			return err
+		if err := writeMetadata(f.metadata, img, warnings.list); err != nil {
+			return fmt.Errorf("--metadata-file: %w", err)
 		}
 	}
 	if f.quiet {
-		fmt.Fprintln(a.stdout, r.Config)
+		fmt.Fprintln(a.stdout, img.config)
 	}
 	return nil
 }

@@ -1,111 +1,194 @@
 package main
 
 import (
-	"context"
-	"crypto/rand"
 	"encoding/csv"
-	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
-	"os"
 	"strings"
+	"time"
 
 	"nacre/internal/build"
+	"nacre/internal/dockerfile"
+	"nacre/internal/export"
+	"nacre/internal/layer"
 	"nacre/internal/registry"
-	"nacre/internal/registry/archive"
-	"nacre/internal/registry/layout"
-
-	"golang.org/x/term"
+	"nacre/internal/registry/compressed"
 )
 
 // target is one --output as given.
 type target struct {
+	text  string // as given, for messages
 	kind  string // image, docker, oci, tar or local
 	dest  string // "-" is standard output; empty: the store
 	names []registry.Ref
 	dir   bool // oci: a layout in a directory (tar=false)
+	split bool // tar, local: in a folder named after the platform
+
+	// Of images.
+	export    export.Options
+	docker    bool // docker's media types were asked for
+	rewrite   bool // times of files too
+	epoch     *time.Time
+	canonical bool   // a name by digest too
+	dangling  string // a repository to name it in by its digest where it has no name
+	keep      bool   // in the store
+
+	out *export.Image // what was written; nil before, and of tar and local
 }
 
 // parseOutput reads `type=oci,dest=x.tar`, or the short forms DIR and "-".
-func parseOutput(s string) (target, error) {
+func parseOutput(s string) (*target, error) {
 	fields, err := csv.NewReader(strings.NewReader(s)).Read()
 	if err != nil {
-		return target{}, fmt.Errorf("--output %q: %w", s, err)
+		return nil, fmt.Errorf("--output %q: %w", s, err)
 	}
+	o := &target{text: s, keep: true}
 	if len(fields) == 1 && !strings.Contains(s, "=") {
+		o.kind, o.dest = "local", s
 		if s == "-" {
-			return target{kind: "tar", dest: "-"}, nil
+			o.kind = "tar"
 		}
-		return target{kind: "local", dest: s}, nil
+		return o, nil
 	}
-	var o target
+	given := map[string]string{}
 	for _, f := range fields {
 		key, value, ok := strings.Cut(f, "=")
 		if !ok {
-			return target{}, fmt.Errorf("--output %q: want KEY=VALUE, not %q", s, f)
+			return nil, o.errorf("want KEY=VALUE, not %q", f)
 		}
-		switch strings.ToLower(key) {
-		case "type":
+		if !strings.HasPrefix(strings.ToLower(key), "annotation") {
+			key = strings.ToLower(strings.TrimSpace(key))
+		}
+		given[key] = value
+		if key == "type" {
 			o.kind = value
-		case "dest":
-			o.dest = value
-		case "name":
-			for name := range strings.SplitSeq(value, ",") {
-				ref, err := registry.ParseRef(name)
-				if err != nil {
-					return target{}, fmt.Errorf("--output %q: %w", s, err)
-				}
-				o.names = append(o.names, ref)
-			}
-		case "tar":
-			if value != "true" && value != "false" {
-				return target{}, fmt.Errorf("--output %q: tar=%s: want true or false", s, value)
-			}
-			o.dir = value == "false"
-		default:
-			return target{}, fmt.Errorf("--output %q: %s is not supported; what is: type, dest, name, tar", s, key)
 		}
 	}
-	return o, o.check(s)
+	if err := o.checkKind(); err != nil {
+		return nil, err
+	}
+	for _, f := range fields { // in their order
+		key, _, _ := strings.Cut(f, "=")
+		if !strings.HasPrefix(strings.ToLower(key), "annotation") {
+			key = strings.ToLower(strings.TrimSpace(key))
+		}
+		if err := o.set(key, given[key]); err != nil {
+			return nil, err
+		}
+	}
+	return o, o.check()
 }
 
-func (o target) check(s string) error {
-	wants := ""
+func (o *target) errorf(format string, args ...any) error {
+	return fmt.Errorf("--output %q: "+format, append([]any{o.text}, args...)...)
+}
+
+// outputKinds are the types there are.
+var outputKinds = []string{"image", "docker", "oci", "tar", "local"}
+
+func (o *target) checkKind() error {
 	switch o.kind {
-	case "image":
-		if o.dest != "" {
-			wants = "type=image is kept in the store and has no dest"
-		}
-	case "docker":
-	case "oci", "tar", "local":
-		if o.dest == "" {
-			wants = "type=" + o.kind + " needs dest"
-		} else if o.kind == "local" && o.dest == "-" {
-			wants = "a directory cannot be written to standard output: use type=tar"
-		}
+	case "image", "docker", "oci", "tar", "local":
+		return nil
 	case "":
-		wants = "type is missing"
-	default:
-		wants = fmt.Sprintf("type=%s is not supported; what is: image, docker, oci, tar, local", o.kind)
+		return o.errorf("type is missing")
 	}
-	if o.dir && (o.kind != "oci" || o.dest == "-") {
-		wants = "tar=false is for type=oci with a directory"
+	err := o.errorf("type=%s is not supported; what is: %s", o.kind, strings.Join(outputKinds, ", "))
+	return suggest(err, o.kind, outputKinds)
+}
+
+// suggest adds the nearest of what there is to an error about what there is not.
+func suggest(err error, word string, options []string) error {
+	if hint := dockerfile.DidYouMean(word, options); hint != "" {
+		return &hintError{err, hint}
 	}
-	if wants != "" {
-		return fmt.Errorf("--output %q: %s", s, wants)
+	return err
+}
+
+// set gives o what one attribute says.
+func (o *target) set(key, value string) error {
+	if strings.HasPrefix(key, "annotation") && o.isImage() {
+		n, err := parseAnnotationKey(key)
+		if err != nil {
+			return o.errorf("%w", err)
+		}
+		n.Value = value
+		o.export.Annotations = append(o.export.Annotations, n)
+		return nil
+	}
+	var names []string
+	for _, a := range outputAttributes() {
+		if !strings.Contains(a.of, o.kind) {
+			continue
+		}
+		if a.key == key {
+			if err := a.set(o, value); err != nil {
+				return o.errorf("%s=%s: %w", key, value, err)
+			}
+			return nil
+		}
+		names = append(names, a.key)
+	}
+	if o.isImage() {
+		names = append(names, "annotation.KEY")
+	}
+	err := o.errorf("type=%s has no %s; what it has: %s", o.kind, key, strings.Join(names, ", "))
+	return suggest(err, key, names)
+}
+
+// isImage tells whether the output is an image, and not its files.
+func (o *target) isImage() bool { return o.kind != "tar" && o.kind != "local" }
+
+// check looks at what attributes ask for together.
+func (o *target) check() error {
+	switch {
+	case o.dest == "" && (o.kind == "oci" || o.kind == "tar" || o.kind == "local"):
+		return o.errorf("type=%s needs dest", o.kind)
+	case o.kind == "local" && o.dest == "-":
+		return o.errorf("a directory cannot be written to standard output: use type=tar")
+	case o.dir && (o.kind != "oci" || o.dest == "-"):
+		return o.errorf("tar=false is for type=oci with a directory")
+	case o.epoch != nil && !o.rewrite:
+		return o.errorf("source-date-epoch is for rewrite-timestamp=true; the build argument SOURCE_DATE_EPOCH is for all that is built")
+	}
+	c := &o.export.Compressed
+	if c.Compression.Kind == "zstd" && c.Compression.Level == layer.LevelStored {
+		c.Compression.Level = 1 // the level 0 of zstd is its fastest here
+	}
+	if _, err := c.Compression.Normal(); err != nil && c.Compression.Kind != "" {
+		return o.errorf("%w", err)
+	}
+	if c.Compression.Kind == "" && c.Compression.Level != 0 {
+		c.Compression.Kind = "gzip"
+	}
+	o.export.Compress = c.Compression.Kind != "" || c.Force
+	// As BuildKit does: docker's media types know neither of these.
+	if o.docker {
+		c.Types = compressed.AsIs
+	}
+	if o.docker && c.Compression.Kind != "zstd" && c.Compression.Kind != "estargz" && len(o.export.Annotations) == 0 {
+		c.Types, o.export.Compress = compressed.Docker, true
+		if c.Compression.Kind == "" && !c.Force {
+			c.Compression.Kind = "uncompressed"
+		}
 	}
 	return nil
 }
 
 // stored tells whether the image goes into the store.
-func (o target) stored() bool { return o.kind == "image" || o.kind == "docker" && o.dest == "" }
+func (o *target) stored() bool {
+	return o.keep && (o.kind == "image" || o.kind == "docker" && o.dest == "")
+}
 
-// outputs gives the builder what --output asks for.
-func (f buildFlags) parseOutputs(o *build.Options) ([]target, error) {
-	var list []target
+// plain tells whether the image is what the build makes anyway.
+func (o *target) plain() bool {
+	return o.stored() && !o.export.Changes() && !o.rewrite && !o.canonical && o.dangling == ""
+}
+
+// parseOutputs gives the builder what --output and --annotation ask for.
+func (f buildFlags) parseOutputs(o *build.Options) ([]*target, error) {
+	var list []*target
 	stdout := 0
-	o.NoImage = len(f.outputs) > 0
 	for _, s := range f.outputs {
 		out, err := parseOutput(s)
 		if err != nil {
@@ -114,108 +197,30 @@ func (f buildFlags) parseOutputs(o *build.Options) ([]target, error) {
 		if out.dest == "-" {
 			stdout++
 		}
-		if out.stored() {
-			o.NoImage = false
-			o.Names = append(o.Names, out.names...)
-		}
 		list = append(list, out)
 	}
 	if stdout > 1 || stdout == 1 && f.quiet {
 		return nil, errors.New("--output: standard output can have one thing only")
 	}
-	return list, nil
-}
-
-// addOutputs is what the builder does for those that are not the store.
-func addOutputs(a *app, o *build.Options, list []target) error {
-	for _, out := range list {
-		if out.stored() {
-			continue
-		}
-		if out.dest == "-" && term.IsTerminal(int(a.stdout.file.Fd())) {
-			return &hintError{errors.New("an archive is not for a terminal"), "name a file with dest=, or redirect"}
-		}
-		names := append(o.Names[:len(o.Names):len(o.Names)], out.names...)
-		o.Outputs = append(o.Outputs, build.Output{
-			Name:  fmt.Sprintf("exporting to %s %s", out.kind, out.dest),
-			Write: func(ctx context.Context, r build.Result) error { return out.write(ctx, a, names, r) },
-		})
-	}
-	return nil
-}
-
-func (o target) write(ctx context.Context, a *app, names []registry.Ref, r build.Result) error {
-	if o.kind == "local" {
-		return build.WriteDir(ctx, r.Root, o.dest)
-	}
-	if o.dir {
-		l, err := layout.Create(o.dest)
-		if err != nil {
-			return err
-		}
-		return copyBuilt(ctx, l, names, r)
-	}
-	write := func(w io.Writer) error {
-		if o.kind == "tar" {
-			return build.WriteTar(ctx, a.opened, r.Root, w)
-		}
-		kind := archive.OCI
-		if o.kind == "docker" {
-			kind = archive.Docker
-		}
-		dst := archive.Create(w, kind)
-		if err := copyBuilt(ctx, dst, names, r); err != nil {
-			return err
-		}
-		return dst.Close()
-	}
-	if o.dest == "-" {
-		return write(a.stdout)
-	}
-	return replaceFile(o.dest, write)
-}
-
-// copyBuilt copies the image under each of its names, or under none.
-func copyBuilt(ctx context.Context, dst registry.Writer, names []registry.Ref, r build.Result) error {
-	from := registry.Ref{Digest: r.Manifest.Digest}
-	if len(names) == 0 {
-		names = []registry.Ref{from}
-	}
-	for _, name := range names {
-		if _, err := registry.Copy(ctx, dst, name, r.Reader, from, registry.CopyOptions{}); err != nil {
-			return err
-		}
-	}
-	return nil
-}
-
-// writeMetadata writes --metadata-file, with the keys that BuildKit's clients look for.
-func writeMetadata(path string, r build.Result, list []target) error {
-	id := strings.ToLower(rand.Text())
-	m := map[string]any{"buildx.build.ref": "default/default/" + id}
-	image := len(list) == 0
-	names := r.Names
-	for _, o := range list {
-		image = image || o.kind != "local" && o.kind != "tar"
-		if !o.stored() {
-			names = append(names[:len(names):len(names)], o.names...)
-		}
-	}
-	if image {
-		m["containerimage.config.digest"] = r.Config
-		m["containerimage.digest"] = r.Manifest.Digest
-		m["containerimage.descriptor"] = r.Manifest
-		var full []string
-		for _, n := range names {
-			full = append(full, n.String())
-		}
-		if len(full) > 0 {
-			m["image.name"] = strings.Join(full, ",")
-		}
-	}
-	data, err := json.MarshalIndent(m, "", "  ")
+	notes, err := parseAnnotations(f.annotations)
 	if err != nil {
-		return err
+		return nil, err
 	}
-	return os.WriteFile(path, append(data, '\n'), 0o644)
+	if len(notes) > 0 && len(list) == 0 {
+		list = append(list, &target{kind: "image", keep: true})
+	}
+	o.NoImage = len(list) > 0
+	for _, out := range list {
+		if out.isImage() {
+			out.export.Annotations = append(out.export.Annotations, notes...)
+			if err := out.check(); err != nil {
+				return nil, err
+			}
+		}
+		if out.plain() {
+			o.NoImage = false
+			o.Names = append(o.Names, out.names...)
+		}
+	}
+	return list, nil
 }

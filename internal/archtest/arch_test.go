@@ -71,6 +71,9 @@ var arrows = map[string][]string{
 		"internal/layer", "internal/network", "internal/registry", "internal/registry/compressed", "internal/registry/layout", "internal/registry/store", "internal/rootfs", "internal/sandbox", "internal/source", "internal/source/remote",
 	},
 
+	// What an output of a build asks for.
+	"internal/export": {"internal/image", "internal/layer", "internal/registry", "internal/registry/compressed", "internal/registry/store"},
+
 	// Faces: events in, text out.
 	"internal/ui/text": {"internal/event"},
 	"internal/ui/json": {"internal/event"},

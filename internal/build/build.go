@@ -94,6 +94,13 @@ type Result struct {
 	Names    []registry.Ref
 	Reader   registry.Reader // of the image, by its manifest's digest
 	Root     *rootfs.FS      // what is in the image
+	Platform image.Platform
+	Base     int        // how many of the layers, from the bottom, are those of the base image
+	Epoch    *time.Time // SOURCE_DATE_EPOCH, or nil
+
+	// For outputs that have steps of their own: where to tell of them, and IDs, one call at a time.
+	Sink event.Sink
+	Step func() int
 }
 
 // Build plans, solves and names. Errors from the Dockerfile begin with its position.

@@ -69,14 +69,37 @@ func (f *flattening) file(name string, st *layer.Stat) layer.File {
 	return out
 }
 
-// WriteTar writes all of root to w as a tar: the one that a layer of it would be.
-func WriteTar(ctx context.Context, s *store.Store, root *rootfs.FS, w io.Writer) error {
+// below has all of files in a folder.
+func below(folder string, files iter.Seq2[layer.File, error]) iter.Seq2[layer.File, error] {
+	if folder == "" {
+		return files
+	}
+	return func(yield func(layer.File, error) bool) {
+		top := layer.File{Entry: layer.Entry{Name: folder, Mode: unix.S_IFDIR | 0o755}}
+		if !yield(top, nil) {
+			return
+		}
+		for f, err := range files {
+			f.Name = path.Join(folder, f.Name)
+			if f.Hard {
+				f.Link = path.Join(folder, f.Link)
+			}
+			if !yield(f, err) {
+				return
+			}
+		}
+	}
+}
+
+// WriteTar writes all of root to w as a tar: the one that a layer of it would be. All is in folder,
+// unless that is empty.
+func WriteTar(ctx context.Context, s *store.Store, root *rootfs.FS, folder string, w io.Writer) error {
 	dir, remove, err := s.TempDir("tar")
 	if err != nil {
 		return err
 	}
 	defer remove()
-	if _, err := layer.Write(ctx, dir, Flatten(root)); err != nil {
+	if _, err := layer.Write(ctx, dir, below(folder, Flatten(root))); err != nil {
 		return err
 	}
 	f, err := os.Open(filepath.Join(dir, "layer.tar"))

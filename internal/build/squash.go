@@ -20,14 +20,7 @@ import (
 
 // squash makes one layer of all that the build put over its base image, and history tell so.
 func (s *solver) squash(ctx context.Context, last *root, cfg *image.Config, kept int) ([]digest.Digest, error) {
-	base := last
-	for base != nil && base.parent != nil {
-		base = base.parent
-	}
-	var below []digest.Digest
-	if base != nil && base.out.DiffID == "" {
-		below = base.layers
-	}
+	below := baseOf(last)
 	if len(last.layers) == len(below) {
 		return last.layers, nil
 	}
@@ -40,6 +33,17 @@ func (s *solver) squash(ctx context.Context, last *root, cfg *image.Config, kept
 	}
 	cfg.History = append(cfg.History, image.History{Created: cfg.Created, Comment: "layers squashed into one"})
 	return append(below[:len(below):len(below)], out.DiffID), nil
+}
+
+// baseOf lists the layers of the base image that a root began with.
+func baseOf(r *root) []digest.Digest {
+	for r != nil && r.parent != nil {
+		r = r.parent
+	}
+	if r != nil && r.out.DiffID == "" {
+		return r.layers
+	}
+	return nil
 }
 
 // squashed is the layer that makes of the root below what all layers make of it.
