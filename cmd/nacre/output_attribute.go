@@ -102,8 +102,8 @@ func (o *target) setNames(value string) error {
 	return nil
 }
 
-// places are the names that annotations of each place have in --output and --annotation.
-var places = []struct {
+// annotationPlaces are the names that annotations of each place have in --output and --annotation.
+var annotationPlaces = []struct {
 	name  string
 	place export.Place
 }{
@@ -111,9 +111,9 @@ var places = []struct {
 	{"index", export.Index}, {"index-descriptor", export.IndexDescriptor},
 }
 
-func parsePlace(name string) (export.Place, error) {
+func annotationPlace(name string) (export.Place, error) {
 	var names []string
-	for _, p := range places {
+	for _, p := range annotationPlaces {
 		if p.name == name {
 			return p.place, nil
 		}
@@ -130,7 +130,7 @@ func parseAnnotationKey(s string) (n export.Annotation, err error) {
 		return n, fmt.Errorf("%s: want annotation.KEY, annotation-manifest.KEY or annotation[PLATFORM].KEY", s)
 	}
 	if place := rest[:end]; place != "" {
-		if n.Place, err = parsePlace(strings.TrimPrefix(place, "-")); err != nil {
+		if n.Place, err = annotationPlace(strings.TrimPrefix(place, "-")); err != nil {
 			return n, err
 		}
 	}

@@ -5,6 +5,7 @@ import (
 	"testing"
 
 	"nacre/internal/export"
+	"nacre/internal/image"
 )
 
 func TestParseAnnotation(t *testing.T) {
@@ -31,7 +32,7 @@ func TestParseAnnotation(t *testing.T) {
 		for _, n := range list {
 			platform := ""
 			if n.Platform != nil {
-				platform = platformName(*n.Platform)
+				platform = image.FormatPlatform(*n.Platform)
 			}
 			got = append(got, strings.Join([]string{string(rune('0' + n.Place)), platform, n.Key, n.Value}, " "))
 		}

@@ -123,20 +123,12 @@ func (o *target) toFile(a *app, write func(io.Writer) error) error {
 func (o *target) writeFiles(ctx context.Context, a *app, r build.Result) error {
 	folder := ""
 	if o.split {
-		folder = strings.ReplaceAll(platformName(r.Platform), "/", "_")
+		folder = strings.ReplaceAll(image.FormatPlatform(r.Platform), "/", "_")
 	}
 	if o.kind == "local" {
 		return build.WriteDir(ctx, r.Root, filepath.Join(o.dest, folder))
 	}
 	return o.toFile(a, func(w io.Writer) error { return build.WriteTar(ctx, a.opened, r.Root, folder, w) })
-}
-
-func platformName(p image.Platform) string {
-	name := p.OS + "/" + p.Architecture
-	if p.Variant != "" {
-		name += "/" + p.Variant
-	}
-	return name
 }
 
 // copyBuilt copies the image under each of its names, or under none.
