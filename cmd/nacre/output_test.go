@@ -1,11 +1,15 @@
 package main
 
 import (
+	"slices"
 	"strings"
 	"testing"
 
 	"nacre/internal/export"
 	"nacre/internal/image"
+	"nacre/internal/registry"
+
+	"github.com/opencontainers/go-digest"
 )
 
 func TestParseAnnotation(t *testing.T) {
@@ -70,4 +74,23 @@ func FuzzOutput(f *testing.F) {
 			t.Errorf("%q was accepted: %+v", s, o)
 		}
 	})
+}
+
+func TestOutputNames(t *testing.T) {
+	d := digest.FromString("x")
+	names := []registry.Ref{{Repo: "a", Tag: "1"}, {Repo: "a", Tag: "2"}, {Repo: "b", Tag: "1"}}
+	for text, want := range map[string][]registry.Ref{
+		"type=image":                           names,
+		"type=image,name-canonical=true":       append(names[:3:3], registry.Ref{Repo: "a", Digest: d}, registry.Ref{Repo: "b", Digest: d}),
+		"type=image,name-canonical=false":      names,
+		"type=image,dangling-name-prefix=lost": names,
+	} {
+		o, err := parseOutput(text)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got := o.allNames(names, export.Image{Desc: registry.Descriptor{Digest: d}}); !slices.Equal(got, want) {
+			t.Errorf("%s: %v, want %v", text, got, want)
+		}
+	}
 }
