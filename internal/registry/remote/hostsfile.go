@@ -102,8 +102,11 @@ func tomlError(err error) error {
 	if errors.As(err, &strict) && len(strict.Errors) > 0 {
 		e := strict.Errors[0]
 		line, _ := e.Position()
-		key := e.Key()
-		last := key[len(key)-1]
+		key := e.Key() // of ["host", domain, key, ...]
+		last := key[min(2, len(key)-1)]
+		if key[0] != "host" {
+			last = key[0]
+		}
 		meant := ""
 		if near := nearest(last, hostKeys); near != "" {
 			meant = fmt.Sprintf(": did you mean %q?", near)

@@ -82,12 +82,7 @@ func (e *endpoint) pause(n int, resp *http.Response, err error) (time.Duration, 
 	backoff := firstPause << (n - 1)
 	backoff += rand.N(backoff / 4) // so that clients cut off together do not come back together
 	if err != nil {
-		var dns *net.DNSError
-		var refused *Error
-		var said *connectError
-		final := errors.As(err, &dns) && dns.IsNotFound || errors.As(err, &refused) || errors.As(err, &said) || errors.Is(err, errRedirect) ||
-			errors.Is(e.failure("", err), ErrCertificate) || errors.Is(e.failure("", err), ErrPlainHTTP)
-		return backoff, !final
+		return backoff, !e.final(err)
 	}
 	switch s := resp.StatusCode; {
 	case is(s, http.StatusRequestTimeout, http.StatusTooManyRequests), s >= 500 && s != http.StatusNotImplemented:
@@ -95,6 +90,26 @@ func (e *endpoint) pause(n int, resp *http.Response, err error) (time.Duration, 
 	}
 	return 0, false
 }
+
+// final tells whether a request that failed for err would do so again.
+func (e *endpoint) final(err error) bool {
+	var auth *authError
+	var dns *net.DNSError
+	switch {
+	case errors.As(err, &auth):
+		return !transient(auth.err)
+	case errors.As(err, &dns) && dns.IsNotFound, errors.Is(err, errRedirect):
+		return true
+	}
+	failure := e.failure("", err)
+	return errors.Is(failure, ErrCertificate) || errors.Is(failure, ErrPlainHTTP)
+}
+
+// authError is a request that could not be authorized.
+type authError struct{ err error }
+
+func (a *authError) Error() string { return a.err.Error() }
+func (a *authError) Unwrap() error { return a.err }
 
 // retryAfter reads the header of that name: seconds or a date. Nonsense is 0.
 func retryAfter(s string, now time.Time) time.Duration {
@@ -118,7 +133,7 @@ func (e *endpoint) authorized(ctx context.Context, q *request) (*http.Response, 
 		again, err := e.auth.challenged(ctx, resp, q.scope, resp.Request.Header.Get("Authorization"))
 		if err != nil {
 			resp.Body.Close()
-			return nil, err
+			return nil, &authError{err}
 		}
 		if !again {
 			return resp, nil
@@ -215,7 +230,7 @@ func (e *endpoint) send(ctx context.Context, q *request, u *url.URL) (*http.Resp
 			req.Header.Set(k, v)
 		}
 		if err := e.auth.apply(ctx, req.Header, q.scope); err != nil {
-			return nil, err
+			return nil, &authError{err}
 		}
 	}
 	wait := q.wait

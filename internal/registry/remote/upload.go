@@ -259,7 +259,7 @@ func (u *upload) Cancel() error {
 
 // abandon ends the session, unless another upload may go on with it.
 func (u *upload) abandon() {
-	if u.offset > 0 && u.d.Digest != "" && transient(u.err) {
+	if u.w.position() > 0 && u.d.Digest != "" && transient(u.err) {
 		u.p.r.open.put(u.p, u.d.Digest, u.location)
 		return
 	}
