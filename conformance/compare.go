@@ -40,23 +40,6 @@ func last(text string) string {
 	return lines[len(lines)-1]
 }
 
-// comparePaths is for images of which only the names of files are known.
-func comparePaths(c testCase, want []string, got, base tree) []string {
-	skip := ignored(c)
-	var names []string
-	for name := range got {
-		if _, ok := base[name]; !ok && !skip.has(name, "") {
-			names = append(names, name)
-		}
-	}
-	slices.Sort(names)
-	slices.Sort(want)
-	if slices.Equal(names, want) {
-		return nil
-	}
-	return []string{"has " + strings.Join(names, " "), "should have " + strings.Join(want, " ")}
-}
-
 func compareFiles(c testCase, got, base tree) []string {
 	skip := ignored(c)
 	var out []string

@@ -4,7 +4,7 @@ package main
 type judgement struct {
 	why   string
 	fails bool
-	files string // the names of what the image has that its base has not
+	files string // the names of what the image has that its base has not; expected.go says what they are like
 }
 
 // Why documentation, or the BuildKit of today, decides. Each is in docs/dockerfile.md.
