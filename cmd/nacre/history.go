@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"slices"
 	"strconv"
@@ -9,6 +10,7 @@ import (
 	"time"
 
 	"nacre/internal/image"
+	"nacre/internal/registry"
 
 	"github.com/spf13/cobra"
 )
@@ -75,10 +77,14 @@ func historyRows(ctx context.Context, a *app, f historyFlags, name string) ([]hi
 		var size int64
 		if made.DiffID != "" {
 			info, err := a.opened.LayerInfo(ctx, made.DiffID)
-			if err != nil {
+			switch {
+			case err == nil:
+				size = info.FileBytes
+			case errors.Is(err, registry.ErrAbsent) && made.Layer != nil:
+				size = made.Layer.Size // pushed here, and not unpacked yet
+			default:
 				return nil, err
 			}
-			size = info.FileBytes
 		}
 		rows = append(rows, f.row(made.History, size, now))
 	}

@@ -30,7 +30,7 @@ func printUsage(a *app, u store.Usage, format string, verbose bool) error {
 		{"TYPE", "Type"}, {"TOTAL", "TotalCount"}, {"ACTIVE", "Active"}, {"SIZE", "Size"}, {"RECLAIMABLE", "Reclaimable"},
 	}, []usageRow{
 		newUsageRow("Images", u.Images), newUsageRow("Build Cache", u.Cache), newUsageRow("Cache Mounts", u.CacheDirs), newUsageRow("Contexts", u.Contexts),
-		newUsageRow("Compressed", u.Forms), newUsageRow("Temporary", u.Temp), newUsageRow("Unused", u.Unused),
+		newUsageRow("Compressed", u.Forms), newUsageRow("Pushed", u.Pushed), newUsageRow("Temporary", u.Temp), newUsageRow("Unused", u.Unused),
 	})
 }
 

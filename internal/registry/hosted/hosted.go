@@ -33,6 +33,9 @@ type Options struct {
 	// (compressed.New). nil: they are shown as they are, with layers as tars.
 	Images Images
 
+	// Sparse lets manifests be kept that refer to what is not there. An index may always lack children.
+	Sparse bool
+
 	ReadOnly  bool    // nothing can be pushed or deleted
 	Immutable []Tags  // tags that name one thing for ever. They can neither be moved nor deleted
 	Quotas    []Quota // the first that fits a repository bounds it

@@ -128,8 +128,7 @@ func (r *Registry) Tag(ctx context.Context, ref registry.Ref, d registry.Descrip
 		Repo: in, Tag: ref.Tag,
 		Desc: registry.Descriptor{MediaType: d.MediaType, Digest: d.Digest, Size: int64(len(data))},
 		Data: data, Until: r.untilUntagged(), Fixed: r.immutable(ref.Repo, ref.Tag),
-		// Of an index of many platforms often only some are wanted here.
-		Sparse: true, Quota: r.quota(ref.Repo),
+		Sparse: r.o.Sparse, Quota: r.quota(ref.Repo),
 	})
 	if err != nil {
 		return fmt.Errorf("tag %s: %w", ref, err)

@@ -10,6 +10,7 @@ import (
 	"context"
 	"fmt"
 	"io"
+	"slices"
 	"testing"
 	"time"
 
@@ -107,6 +108,35 @@ func NewImage(platform image.Platform, tars [][]byte, mediaTypes ...string) Imag
 	return img
 }
 
+// NewImageOf makes an OCI image of parts as they are, whether or not they fit.
+func NewImageOf(config Blob, layers ...Blob) Image {
+	m := image.Manifest{MediaType: image.TypeManifest, Config: config.Descriptor, Layers: []image.Descriptor{}}
+	m.SchemaVersion = 2
+	img := Image{slices.Clone(layers)}
+	for _, l := range layers {
+		m.Layers = append(m.Layers, l.Descriptor)
+	}
+	img.Blobs = append(img.Blobs, config, NewBlob(m.MediaType, marshal(m)))
+	return img
+}
+
+// With is an image whose blobs are all named by another algorithm, the manifest too. Its last
+// blobs are a config and a manifest, as NewImage makes them.
+func With(img Image, by digest.Algorithm) Image {
+	again := func(b Blob) Blob {
+		b.Digest = by.FromBytes(b.Data)
+		return b
+	}
+	var layers []Blob
+	n := len(img.Blobs)
+	for _, b := range img.Blobs[:n-2] {
+		layers = append(layers, again(b))
+	}
+	out := NewImageOf(again(img.Blobs[n-2]), layers...)
+	out.Blobs[n-1] = again(out.Blobs[n-1])
+	return out
+}
+
 // Hello is a small image of two layers, told apart from others by name.
 func Hello(name string, mediaTypes ...string) Image {
 	return NewImage(image.Platform{OS: "linux", Architecture: "amd64"}, [][]byte{
@@ -140,6 +170,15 @@ func NewArtifact(content []byte) Image {
 		Config: empty.Descriptor, Layers: []image.Descriptor{body.Descriptor}}
 	m.SchemaVersion = 2
 	return Image{[]Blob{body, empty, NewBlob(m.MediaType, marshal(m))}}
+}
+
+// About is a manifest's image or artifact with a subject and annotations.
+func About(img Image, subject registry.Descriptor, annotations map[string]string) Image {
+	n := len(img.Blobs) - 1
+	m, err := image.ParseManifest(img.Blobs[n].Data)
+	must(err)
+	m.Subject, m.Annotations = &subject, annotations
+	return Image{append(slices.Clone(img.Blobs[:n]), NewBlob(m.MediaType, marshal(m)))}
 }
 
 // Push uploads one blob.

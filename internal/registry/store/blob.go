@@ -146,7 +146,7 @@ func (s *Store) putBlob(ctx context.Context, l *Lease, d registry.Descriptor, da
 		return s.fail(err)
 	}
 	s.point("blob written")
-	return s.keepBlob(ctx, l, tmp, d, "", refs)
+	return s.keep(ctx, l, tmp, d, "", "", func(tx querier) error { return s.insertMeaning(ctx, tx, d, data, refs) })
 }
 
 // holdBlob holds a blob if it is there.
@@ -179,8 +179,8 @@ func (s *Store) insertTyped(ctx context.Context, tx querier, d registry.Descript
 
 // keepBlob moves a finished file from tmp to its place and records it; boot is
 // empty if the file is synced. Its name in the folder is synced when an image that refers to it is named.
-func (s *Store) keepBlob(ctx context.Context, l *Lease, tmp string, d registry.Descriptor, boot string, refs []registry.Descriptor) error {
-	return s.keep(ctx, l, tmp, d, "", boot, func(tx querier) error { return insertEdges(ctx, tx, d.Digest, refs) })
+func (s *Store) keepBlob(ctx context.Context, l *Lease, tmp string, d registry.Descriptor, boot string) error {
+	return s.keep(ctx, l, tmp, d, "", boot, func(querier) error { return nil })
 }
 
 // keep is keepBlob of what may be the compressed form of a layer; also is called in the same transaction.

@@ -68,6 +68,7 @@ func (s *Store) Check(ctx context.Context, repair bool, sink event.Sink) (CheckR
 		{"manifests", c.edges},
 		{"images", c.images},
 		{"names", c.names},
+		{"repositories", c.repositories},
 		{"cache", c.cache},
 		{"leftovers", c.leftovers},
 	} {

@@ -285,7 +285,7 @@ func (c *checker) edgesOf(ctx context.Context, d registry.Descriptor) error {
 		wrong = wrong || !want[h]
 	}
 	if !wrong {
-		return nil
+		return c.subject(ctx, d, data)
 	}
 	if _, err := c.s.blobRow(ctx, c.s.db, d.Digest); errors.Is(err, registry.ErrAbsent) {
 		return nil
@@ -295,7 +295,7 @@ func (c *checker) edgesOf(ctx context.Context, d registry.Descriptor) error {
 			if _, err := tx.ExecContext(ctx, "DELETE FROM edge WHERE src = ?", d.Digest); err != nil {
 				return err
 			}
-			return insertEdges(ctx, tx, d.Digest, refs)
+			return c.s.insertMeaning(ctx, tx, d, data, refs)
 		})
 	})
 }

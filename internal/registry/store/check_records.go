@@ -76,7 +76,7 @@ func (e *partError) Error() string { return e.what }
 // examine is Store.examine after looking, without changing anything, whether
 // every part is fit to be examined. One that was pushed is only described: its layers need not be made yet.
 func (c *checker) examine(ctx context.Context, d registry.Descriptor, pushed bool) (imageRow, error) {
-	if err := c.parts(ctx, d); err != nil {
+	if err := c.parts(ctx, d, pushed); err != nil {
 		return imageRow{}, err
 	}
 	if !pushed {
@@ -90,7 +90,7 @@ func (c *checker) examine(ctx context.Context, d registry.Descriptor, pushed boo
 	return row, nil
 }
 
-func (c *checker) parts(ctx context.Context, d registry.Descriptor) error {
+func (c *checker) parts(ctx context.Context, d registry.Descriptor, pushed bool) error {
 	if ok, err := c.fit(ctx, d.Digest); err != nil {
 		return err
 	} else if !ok {
@@ -112,7 +112,7 @@ func (c *checker) parts(ctx context.Context, d registry.Descriptor) error {
 			if !c.s.hasBlobRow(ctx, child.Digest) && !c.bad[child.Digest] {
 				continue // never fetched
 			}
-			if err := c.parts(ctx, child); err != nil {
+			if err := c.parts(ctx, child, pushed); err != nil {
 				return err
 			}
 		}
@@ -122,9 +122,17 @@ func (c *checker) parts(ctx context.Context, d registry.Descriptor) error {
 	if err != nil {
 		return err
 	}
-	if ok, err := c.fit(ctx, m.Config.Digest); err != nil {
+	ok, err := c.fit(ctx, m.Config.Digest)
+	if err == nil && !ok && pushed {
+		// What was never pushed is not lost.
+		if n, err := c.count(ctx, "SELECT count(*) FROM part WHERE digest = ?", m.Config.Digest); err != nil || n == 0 {
+			return err
+		}
+	}
+	if err != nil {
 		return err
-	} else if !ok {
+	}
+	if !ok {
 		return &partError{what: fmt.Sprintf("config %s is missing or damaged", m.Config.Digest)}
 	}
 	if !image.IsConfig(m.Config.MediaType) {
@@ -138,14 +146,14 @@ func (c *checker) parts(ctx context.Context, d registry.Descriptor) error {
 		return err
 	}
 	for i, l := range m.Layers {
-		if err := c.layerPart(ctx, l, cfg.RootFS.DiffIDs[i]); err != nil {
+		if err := c.layerPart(ctx, l, cfg.RootFS.DiffIDs[i], pushed); err != nil {
 			return err
 		}
 	}
 	return nil
 }
 
-func (c *checker) layerPart(ctx context.Context, l registry.Descriptor, diffID digest.Digest) error {
+func (c *checker) layerPart(ctx context.Context, l registry.Descriptor, diffID digest.Digest, pushed bool) error {
 	blob, err := c.fit(ctx, l.Digest)
 	if err != nil {
 		return err
@@ -158,6 +166,12 @@ func (c *checker) layerPart(ctx context.Context, l registry.Descriptor, diffID d
 		return nil
 	case !tar && blob && c.unmade(ctx, l.Digest):
 		return nil
+	case pushed && !blob && !c.bad[l.Digest]:
+		n, err := c.count(ctx, "SELECT count(*) FROM part WHERE digest = ?", l.Digest)
+		if err != nil || n == 0 {
+			return err // never pushed
+		}
+		return &partError{what: fmt.Sprintf("layer %s is missing", l.Digest)}
 	case !tar:
 		return &partError{what: fmt.Sprintf("layer %s is missing or damaged", diffID)}
 	case !blob && !registry.MayLack(l):

@@ -84,6 +84,7 @@ func (s *Store) recordBlob(ctx context.Context, d digest.Digest) error {
 	}
 	desc := registry.Descriptor{MediaType: "application/octet-stream", Digest: d, Size: size}
 	var refs []registry.Descriptor
+	var meaning []byte // of a manifest
 	if size <= image.MaxSize {
 		data, err := s.readBlob(ctx, desc)
 		if err != nil {
@@ -94,7 +95,7 @@ func (s *Store) recordBlob(ctx context.Context, d digest.Digest) error {
 			as := desc
 			as.MediaType = mediaType
 			if refs, err = registry.Refers(as, data); err == nil {
-				desc = as
+				desc, meaning = as, data
 			}
 		}
 	}
@@ -102,7 +103,7 @@ func (s *Store) recordBlob(ctx context.Context, d digest.Digest) error {
 		if err := s.insertBlob(ctx, tx, desc, "", s.boot); err != nil {
 			return err
 		}
-		return insertEdges(ctx, tx, d, refs)
+		return s.insertMeaning(ctx, tx, desc, meaning, refs)
 	})
 }
 

@@ -57,10 +57,7 @@ func (s *Store) retype(ctx context.Context, d registry.Descriptor, data []byte) 
 		return err
 	}
 	return s.update(ctx, func(tx querier) error {
-		if _, err := tx.ExecContext(ctx, "UPDATE blob SET media = ? WHERE digest = ?", d.MediaType, d.Digest); err != nil {
-			return err
-		}
-		return insertEdges(ctx, tx, d.Digest, refs)
+		return s.insertMeaning(ctx, tx, d, data, refs)
 	})
 }
 

@@ -8,6 +8,8 @@ import (
 	"strings"
 
 	"nacre/internal/registry"
+
+	"github.com/opencontainers/go-digest"
 )
 
 // Lookup finds an image by name, by ID or manifest digest, or by the beginning
@@ -43,7 +45,7 @@ func (s *Store) find(ctx context.Context, q querier, nameOrID string) (found, er
 			if !errors.Is(err, registry.ErrAbsent) || ref.Digest != "" {
 				return found{}, err
 			}
-		} else if !isHex(strings.TrimPrefix(nameOrID, "sha256:")) {
+		} else if algorithms, hex := splitID(nameOrID); len(algorithms) == 0 || !isHex(hex) {
 			return found{}, err
 		}
 	}
@@ -62,8 +64,25 @@ func (s *Store) twins(ctx context.Context, q querier, img Image) ([]Image, error
 }
 
 func isFullID(s string) bool {
-	hex := strings.TrimPrefix(s, "sha256:")
-	return len(hex) == 64 && isHex(hex)
+	algorithms, hex := splitID(s)
+	for _, a := range algorithms {
+		if len(hex) == a.Size()*2 && isHex(hex) {
+			return true
+		}
+	}
+	return false
+}
+
+// splitID returns what the beginning of an ID may be by, and its digits.
+func splitID(s string) (by []digest.Algorithm, hex string) {
+	name, hex, ok := strings.Cut(s, ":")
+	if !ok {
+		return []digest.Algorithm{digest.SHA256, digest.SHA512}, s
+	}
+	if a := digest.Algorithm(name); a == digest.SHA256 || a == digest.SHA512 {
+		by = append(by, a)
+	}
+	return by, hex
 }
 
 // byRef finds what a name means. A digest decides, where there is one.
@@ -87,13 +106,22 @@ func (s *Store) byRef(ctx context.Context, q querier, ref registry.Ref) (Image, 
 // byPrefix finds the images of the one ID that begins with prefix, newest first; where no
 // ID does, the image whose manifest's digest does.
 func (s *Store) byPrefix(ctx context.Context, q querier, prefix string) ([]Image, error) {
-	hex := strings.TrimPrefix(prefix, "sha256:")
-	if !isHex(hex) || len(hex) > 64 {
+	algorithms, hex := splitID(prefix)
+	if !isHex(hex) || len(hex) > digest.SHA512.Size()*2 {
 		return nil, fmt.Errorf("image %s: %w", prefix, registry.ErrAbsent)
 	}
-	low, high := "sha256:"+hex, "sha256:"+hex+"g" // "g" sorts after every hex digit
 	for _, column := range []string{"id", "image.digest"} {
-		images, err := s.images(ctx, q, column+" >= ? AND "+column+" < ?", low, high)
+		var where []string
+		var args []any
+		for _, a := range algorithms {
+			begin := a.String() + ":" + hex
+			where = append(where, column+" >= ? AND "+column+" < ?")
+			args = append(args, begin, begin+"g") // "g" sorts after every hex digit
+		}
+		if len(where) == 0 {
+			break
+		}
+		images, err := s.images(ctx, q, strings.Join(where, " OR "), args...)
 		if err != nil {
 			return nil, err
 		}

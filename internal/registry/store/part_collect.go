@@ -140,7 +140,7 @@ func (s *Store) unneededOnline(ctx context.Context) ([]digest.Digest, error) {
 	if err != nil {
 		return nil, s.fail(err)
 	}
-	forms, err := texts[digest.Digest](ctx, s.db, "SELECT form.digest FROM form JOIN layer ON diffid = form.layer")
+	forms, err := texts[digest.Digest](ctx, s.db, "SELECT form.digest FROM form JOIN layer ON layer.diffid = form.layer")
 	spare := map[digest.Digest]bool{}
 	for _, d := range forms {
 		spare[d] = true

@@ -24,7 +24,7 @@ type Keeping struct {
 	Until time.Time
 	// Fixed: the tag, if it names something else, must not be moved.
 	Fixed bool
-	// Sparse: an index need not have its children in the repository.
+	// Sparse: what it refers to need not be in the repository. Children of an index need not be anyway.
 	Sparse bool
 	Quota  int64
 }
@@ -73,7 +73,7 @@ func (s *Store) keepParts(ctx context.Context, tx querier, k Keeping, refs []reg
 		if err == nil {
 			_, err = s.content(ctx, tx, r.Digest)
 		}
-		if errors.Is(err, registry.ErrAbsent) && (registry.MayLack(r) || k.Sparse && image.IsIndex(k.Desc.MediaType)) {
+		if errors.Is(err, registry.ErrAbsent) && (registry.MayLack(r) || k.Sparse || image.IsIndex(k.Desc.MediaType)) {
 			continue
 		}
 		if err != nil {
@@ -167,8 +167,12 @@ func (s *Store) unnamed(ctx context.Context, tx querier, repo string, d digest.D
 	return err
 }
 
-// insertMeaning records what the manifest or index d, whose bytes are data, refers to.
+// insertMeaning records what the manifest or index d, whose bytes are data, refers to. Of anything else there is nothing to
+// record.
 func (s *Store) insertMeaning(ctx context.Context, tx querier, d registry.Descriptor, data []byte, refs []registry.Descriptor) error {
+	if !image.IsManifest(d.MediaType) && !image.IsIndex(d.MediaType) {
+		return nil
+	}
 	if _, err := tx.ExecContext(ctx, "UPDATE blob SET media = ? WHERE digest = ? AND media <> ?", d.MediaType, d.Digest, d.MediaType); err != nil {
 		return err
 	}

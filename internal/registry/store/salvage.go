@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"time"
 
 	"nacre/internal/cache"
 	"nacre/internal/image"
@@ -139,6 +140,9 @@ func (s *Store) recordOld(ctx context.Context, dir string) error {
 	if names != nil {
 		return names
 	}
+	if err := s.recordOldParts(ctx, old); err != nil {
+		return err
+	}
 	return eachOld(ctx, old, "SELECT slot, fields, layer, content, created, size, added, used FROM cache", func(r *sql.Rows) error {
 		var slot, layer, content, created string
 		var fields []byte
@@ -158,6 +162,46 @@ func (s *Store) recordOld(ctx context.Context, dir string) error {
 				VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)`, rec.Key[:], slot, fields, layer, content, created, size, added, used)
 			return err
 		})
+	})
+}
+
+// recordOldParts takes over what repositories had, as far as it is there still.
+func (s *Store) recordOldParts(ctx context.Context, old *sql.DB) error {
+	err := eachOld(ctx, old, "SELECT repo, digest, media, size, kept, until FROM part", func(r *sql.Rows) error {
+		var repo string
+		var p Part
+		var until int64
+		if r.Scan(&repo, (*string)(&p.Digest), &p.MediaType, &p.Size, &p.Kept, &until) != nil {
+			return nil
+		}
+		p.Until = time.Unix(0, until)
+		return s.update(ctx, func(tx querier) error {
+			if _, err := s.content(ctx, tx, p.Digest); errors.Is(err, registry.ErrAbsent) {
+				return nil
+			} else if err != nil {
+				return err
+			}
+			return s.insertPart(ctx, tx, repo, p, 0)
+		})
+	})
+	if err != nil {
+		return err
+	}
+	err = eachOld(ctx, old, "SELECT diffid, blob FROM claim", func(r *sql.Rows) error {
+		var c claim
+		if r.Scan((*string)(&c.diffID), (*string)(&c.blob)) != nil {
+			return nil
+		}
+		return s.update(ctx, func(tx querier) error { return insertClaims(ctx, tx, []claim{c}) })
+	})
+	if err != nil {
+		return err
+	}
+	// What has lost its last tag is no image: see unnamed.
+	return s.update(ctx, func(tx querier) error {
+		_, err := tx.ExecContext(ctx, `DELETE FROM image WHERE digest NOT IN (SELECT target FROM name)
+			AND digest IN (SELECT digest FROM part WHERE kept = 1)`)
+		return err
 	})
 }
 

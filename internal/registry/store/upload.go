@@ -222,7 +222,7 @@ func (u *fileUpload) Commit() error {
 		os.Remove(u.f.Name())
 		return u.s.fail(err)
 	}
-	return u.s.keepBlob(u.ctx, u.lease, u.f.Name(), u.d, boot, nil)
+	return u.s.keepBlob(u.ctx, u.lease, u.f.Name(), u.d, boot)
 }
 
 func (u *fileUpload) Cancel() error {

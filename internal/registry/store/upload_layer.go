@@ -257,10 +257,12 @@ func (s *Store) ingestBlob(ctx context.Context, d, diffID digest.Digest) error {
 	if err != nil {
 		return s.layerError(d, err)
 	}
-	l, err := s.ownLease(ctx)
+	// Until it is known whose layer it is; from then on who needs the blob keeps the layer.
+	l, err := s.Lease(ctx)
 	if err != nil {
 		return err
 	}
+	defer l.Release()
 	if info.DiffID == d {
 		if err := s.oneFile(d, dir); err != nil {
 			return err

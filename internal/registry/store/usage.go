@@ -17,6 +17,7 @@ type Usage struct {
 	Contexts  UsageTotal // stat caches
 	Temp      UsageTotal // tmp/ and partial/: work going on, and leftovers
 	Forms     UsageTotal // compressed forms of layers, which can be made again
+	Pushed    UsageTotal // what only repositories need: pushed without a tag, or not tagged yet; Reclaimable when its grace is over
 	Unused    UsageTotal // blobs and layers that nothing needs
 
 	// With verbose:
@@ -70,8 +71,12 @@ func (s *Store) Usage(ctx context.Context, verbose bool) (Usage, error) {
 	if err := s.formUsage(ctx, &u, sizes, inImages); err != nil {
 		return u, err
 	}
+	inRepos, err := s.pushedUsage(ctx, &u, sizes, inImages, inCache)
+	if err != nil {
+		return u, err
+	}
 	for d, n := range sizes {
-		if inImages[d] == 0 && !inCache[d] {
+		if inImages[d] == 0 && !inCache[d] && !inRepos[d] {
 			u.Unused.Total++
 			u.Unused.Size += n
 		}
@@ -88,6 +93,37 @@ func (s *Store) Usage(ctx context.Context, verbose bool) (Usage, error) {
 	u.Temp.Size += partial.Size
 	u.Temp.Reclaimable += partial.Reclaimable
 	return u, nil
+}
+
+// pushedUsage counts what repositories need and neither images nor the cache do.
+func (s *Store) pushedUsage(ctx context.Context, u *Usage, sizes map[digest.Digest]int64, inImages map[digest.Digest]int, inCache map[digest.Digest]bool) (map[digest.Digest]bool, error) {
+	list, err := texts[digest.Digest](ctx, s.db, `WITH RECURSIVE need (d) AS (SELECT digest FROM part UNION SELECT dst FROM need JOIN edge ON src = d
+		UNION SELECT layer FROM need JOIN blob ON digest = d WHERE layer IS NOT NULL) SELECT d FROM need`)
+	if err != nil {
+		return nil, s.fail(err)
+	}
+	now, err := texts[digest.Digest](ctx, s.db, "SELECT digest FROM part p GROUP BY digest HAVING max(until) <= ?", s.now().UnixNano())
+	if err != nil {
+		return nil, s.fail(err)
+	}
+	over := map[digest.Digest]bool{}
+	for _, d := range now {
+		over[d] = true
+	}
+	in := map[digest.Digest]bool{}
+	for _, d := range list {
+		n, ok := sizes[d]
+		if !ok || inImages[d] > 0 || inCache[d] {
+			continue
+		}
+		in[d] = true
+		u.Pushed.Total++
+		u.Pushed.Size += n
+		if over[d] {
+			u.Pushed.Reclaimable += n
+		}
+	}
+	return in, nil
 }
 
 // formUsage counts the forms that no image refers to, and with them what was remade of manifests, which
