@@ -135,8 +135,11 @@ func refusal(kind Kind, err error) *Error {
 	case errors.Is(err, registry.ErrDenied):
 		e = Errorf(CodeDenied, "%v", err)
 	case errors.Is(err, registry.ErrInvalid):
-		e = Errorf(CodeManifestInvalid, "%v", err)
-		if kind != PutManifest {
+		e = Errorf(CodeNameInvalid, "%v", err) // nothing else was sent
+		switch {
+		case kind == PutManifest:
+			e.Code = CodeManifestInvalid
+		case kind.Verb() == VerbPush:
 			e.Code = CodeUploadInvalid
 		}
 	case errors.Is(err, syscall.ENOSPC), errors.Is(err, syscall.EDQUOT):
