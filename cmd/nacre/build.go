@@ -32,7 +32,7 @@ type buildFlags struct {
 	progress, iidfile, platform    string
 	noCache, quiet, pull           bool
 	debug                          bool
-	squash                         bool
+	squash, push                   bool
 }
 
 func buildCommand(a *app) *cobra.Command {
@@ -63,7 +63,8 @@ standard input: a tar is the context, anything else the Dockerfile, with no cont
 	fl.StringVar(&f.target, "target", "", "stage to build (default: the last)")
 	fl.StringVar(&f.network, "network", "default", "network of RUN steps: default, host or none")
 	fl.StringArrayVar(&f.hosts, "add-host", nil, "NAME:IP line for /etc/hosts of RUN steps")
-	fl.StringArrayVarP(&f.outputs, "output", "o", nil, "where the result goes: DIR, - or type=image|docker|oci|tar|local,dest=PATH,name=NAME; may be repeated")
+	fl.StringArrayVarP(&f.outputs, "output", "o", nil, "where the result goes: DIR, - or type=image|registry|docker|oci|tar|local,dest=PATH,name=NAME; may be repeated")
+	fl.BoolVar(&f.push, "push", false, "push the image to the registries of its names, and keep it in the store")
 	fl.StringArrayVar(&f.annotations, "annotation", nil, "[TYPE:]KEY=VALUE to annotate the image with, such as manifest[linux/amd64]:KEY=VALUE; may be repeated")
 	fl.StringVar(&f.metadata, "metadata-file", "", "file to write digests and names to, as JSON")
 	fl.StringSliceVar(&f.noCacheFilter, "no-cache-filter", nil, "stages whose steps run, whatever is cached")

@@ -4,6 +4,7 @@ import (
 	"encoding/csv"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 
@@ -32,6 +33,9 @@ type target struct {
 	canonical bool   // a name by digest too
 	dangling  string // a repository to name it in by its digest where it has no name
 	keep      bool   // in the store
+	push      bool   // to the registries of its names
+	byDigest  bool   // under no tag
+	insecure  bool   // whatever certificate these have, or none
 
 	out *export.Image // what was written; nil before, and of tar and local
 }
@@ -67,6 +71,9 @@ func parseOutput(s string) (*target, error) {
 	if err := o.checkKind(); err != nil {
 		return nil, err
 	}
+	if o.kind == "registry" { // is an image that is pushed
+		o.kind, o.push = "image", true
+	}
 	for _, f := range fields { // in their order
 		key, _, _ := strings.Cut(f, "=")
 		if !strings.HasPrefix(strings.ToLower(key), "annotation") {
@@ -84,13 +91,13 @@ func (o *target) errorf(format string, args ...any) error {
 }
 
 // outputKinds are the types there are.
-var outputKinds = []string{"image", "docker", "oci", "tar", "local"}
+var outputKinds = []string{"image", "registry", "docker", "oci", "tar", "local"}
 
 func (o *target) checkKind() error {
-	switch o.kind {
-	case "image", "docker", "oci", "tar", "local":
+	if slices.Contains(outputKinds, o.kind) {
 		return nil
-	case "":
+	}
+	if o.kind == "" {
 		return o.errorf("type is missing")
 	}
 	err := o.errorf("type=%s is not supported; what is: %s", o.kind, strings.Join(outputKinds, ", "))
@@ -209,6 +216,11 @@ func (f buildFlags) parseOutputs(o *build.Options) ([]*target, error) {
 	if len(notes) > 0 && len(list) == 0 {
 		list = append(list, &target{kind: "image", keep: true})
 	}
+	if f.push {
+		if list, err = pushAll(list); err != nil {
+			return nil, err
+		}
+	}
 	o.NoImage = len(list) > 0
 	for _, out := range list {
 		if out.isImage() {
@@ -222,5 +234,5 @@ func (f buildFlags) parseOutputs(o *build.Options) ([]*target, error) {
 			o.Names = append(o.Names, out.names...)
 		}
 	}
-	return list, nil
+	return list, checkPush(o, list)
 }

@@ -70,6 +70,10 @@ func outputAttributes() []outputAttribute {
 			return err
 		}},
 		{"store", "image", flag(func(o *target, on bool) { o.keep = on })},
+		{"push", "image", flag(func(o *target, on bool) { o.push = on })},
+		{"push-by-digest", "image", flag(func(o *target, on bool) { o.byDigest = on })},
+		{"registry.insecure", "image", flag(func(o *target, on bool) { o.insecure = on })},
+		{"insecure", "image", flag(func(o *target, on bool) { o.insecure = on })},
 		{"unpack", "image", flag(func(*target, bool) {})}, // every image in the store can be run as it is
 		{"prefer-nondist-layers", images, flag(func(*target, bool) {})},
 		{"platform-split", "tar local", flag(func(o *target, on bool) { o.split = on })},

@@ -22,15 +22,27 @@ import (
 // addOutputs is what the builder does for those that are not just the image in the store.
 func addOutputs(a *app, o *build.Options, list []*target) error {
 	for _, out := range list {
-		if out.plain() {
+		if out.plain() && !out.push {
 			continue
 		}
 		if out.dest == "-" && term.IsTerminal(int(a.stdout.file.Fd())) {
 			return &hintError{errors.New("an archive is not for a terminal"), "name a file with dest=, or redirect"}
 		}
-		names := slices.Concat(o.Names, out.names)
+		names := slices.Clone(o.Names)
+		for _, n := range out.names {
+			if !slices.Contains(names, n) {
+				names = append(names, n)
+			}
+		}
+		what := strings.TrimSpace(fmt.Sprintf("exporting to %s %s", out.kind, out.dest))
+		if out.push {
+			what = "pushing"
+			for _, n := range names {
+				what += " " + n.Familiar()
+			}
+		}
 		o.Outputs = append(o.Outputs, build.Output{
-			Name:  strings.TrimSpace(fmt.Sprintf("exporting to %s %s", out.kind, out.dest)),
+			Name:  what,
 			Write: func(ctx context.Context, r build.Result) error { return out.write(ctx, a, names, r) },
 		})
 	}
@@ -56,15 +68,24 @@ func (o *target) write(ctx context.Context, a *app, names []registry.Ref, r buil
 		}
 	}
 	e.Compressed.Sink, e.Compressed.Step = r.Sink, r.Step
-	img, err := export.Make(ctx, a.opened, l, r.Reader, r.Manifest, e)
-	if err != nil {
-		return err
+	stored := r.Manifest
+	if !o.plain() {
+		img, err := export.Make(ctx, a.opened, l, r.Reader, r.Manifest, e)
+		if err != nil {
+			return err
+		}
+		if err := o.writeImage(ctx, a, names, img); err != nil {
+			return err
+		}
+		o.out, stored = &img, img.Desc
 	}
-	if err := o.writeImage(ctx, a, names, img); err != nil {
-		return err
+	if !o.push {
+		return nil
 	}
-	o.out = &img
-	return nil
+	if !o.stored() {
+		stored = registry.Descriptor{}
+	}
+	return o.sendImage(ctx, a, l, names, r, e, stored)
 }
 
 // writeImage copies the image to where it is to be.

@@ -3,6 +3,8 @@ package main
 import (
 	"encoding/json"
 	"fmt"
+	"io"
+	"log"
 	"net/http"
 	"net/http/httptest"
 	"os"
@@ -16,24 +18,32 @@ import (
 	"github.com/rogpeppe/go-internal/testscript"
 )
 
-// serveRegistry is "registry VAR [USER:PASSWORD [bearer]]": an empty registry, for those who are
-// that user where one is named, by password or by tokens. VAR becomes its host:port. What it is
+// serveRegistry is "registry VAR [tls | USER:PASSWORD [bearer]]": an empty registry, for those who are
+// that user where one is named, by password or by tokens; with tls behind a certificate that
+// nobody trusts. VAR becomes its host:port. What it is
 // asked is written to VAR.log.
 func serveRegistry(ts *testscript.TestScript, neg bool, args []string) {
 	if neg || len(args) == 0 || len(args) > 3 {
-		ts.Fatalf("usage: registry VAR [USER:PASSWORD [bearer]]")
+		ts.Fatalf("usage: registry VAR [tls | USER:PASSWORD [bearer]]")
 	}
 	s, err := server.New(servertest.NewStrict(), server.Options{Uploads: filepath.Join(ts.Getenv("WORK"), args[0]+".uploads")})
 	ts.Check(err)
-	log, err := os.Create(ts.MkAbs(args[0] + ".log"))
+	asked, err := os.Create(ts.MkAbs(args[0] + ".log"))
 	ts.Check(err)
-	door := &door{Handler: s, log: log}
-	if len(args) > 1 {
+	door := &door{Handler: s, log: asked}
+	tls := len(args) > 1 && args[1] == "tls"
+	if len(args) > 1 && !tls {
 		door.user, door.password, _ = strings.Cut(args[1], ":")
 		door.bearer = len(args) > 2
 	}
-	h := httptest.NewServer(door)
-	ts.Defer(func() { h.Close(); s.Close(); log.Close() })
+	h := httptest.NewUnstartedServer(door)
+	if tls {
+		h.Config.ErrorLog = log.New(io.Discard, "", 0) // of those who refuse the certificate
+		h.StartTLS()
+	} else {
+		h.Start()
+	}
+	ts.Defer(func() { h.Close(); s.Close(); asked.Close() })
 	ts.Setenv(args[0], h.Listener.Addr().String())
 }
 
