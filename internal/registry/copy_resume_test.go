@@ -260,3 +260,34 @@ func randomText(n int) string {
 	rand.NewChaCha8([32]byte{}).Read(data)
 	return string(data)
 }
+
+// fragile is a registry whose uploads break.
+type fragile struct {
+	*recorder
+	breaks int
+}
+
+func (f *fragile) Create(ctx context.Context, repo string, d registry.Descriptor) (registry.Upload, error) {
+	u, err := f.Registry.Create(ctx, repo, d)
+	if f.breaks > 0 && image.IsLayer(d.MediaType) {
+		f.breaks--
+		return broken{u}, err
+	}
+	return u, err
+}
+
+type broken struct{ registry.Upload }
+
+func (broken) Commit() error { return fmt.Errorf("the line: %w", registry.ErrBroken) }
+
+// TestCopyAgain: what broke off is sent from the beginning, a few times.
+func TestCopyAgain(t *testing.T) {
+	img := registrytest.NewImage(image.DefaultPlatform(), [][]byte{registrytest.Tar("a", "b")})
+	src, ref := source(t, "x", img), registrytest.Ref("x")
+	for breaks, want := range map[int]error{0: nil, 3: nil, 4: registry.ErrBroken} {
+		dst := &fragile{newRecorder(), breaks}
+		if _, err := registry.Copy(t.Context(), dst, ref, src, ref, registry.CopyOptions{}); !errors.Is(err, want) {
+			t.Errorf("broken %d times: %v", breaks, err)
+		}
+	}
+}

@@ -29,7 +29,9 @@ var (
 	ErrReadOnly    = errors.New("read only")
 	ErrUnsupported = errors.New("not supported")
 	ErrInvalid     = errors.New("invalid content")
-	ErrDenied      = errors.New("not allowed") // by a rule of the registry: a tag that may not move, a quota, content in use
+	// ErrBroken: an upload broke off where it cannot go on. Another one, from the beginning, may succeed.
+	ErrBroken = errors.New("the upload broke off")
+	ErrDenied = errors.New("not allowed") // by a rule of the registry: a tag that may not move, a quota, content in use
 )
 
 // Reader finds and reads images. Methods may be called concurrently.

@@ -21,6 +21,9 @@ const (
 	bufferSize = 256 << 10
 	// progressEvery spares the sink: more is not seen by any eye.
 	progressEvery = 50 * time.Millisecond
+	// attempts is how often a blob is sent that breaks off where it cannot go on. Those who
+	// implement uploads go on by themselves where that is possible.
+	attempts = 4
 )
 
 // sendBlob copies one blob unless dst has it.
@@ -38,6 +41,9 @@ func (t *transfer) sendBlob(ctx context.Context, d Descriptor) error {
 		if s.offset > 0 && damaged(err) {
 			// What was kept of an earlier upload was not the beginning of d.
 			err = t.fetch(ctx, d, s, false)
+		}
+		for n := 1; n < attempts && errors.Is(err, ErrBroken) && ctx.Err() == nil; n++ {
+			err = t.fetch(ctx, d, s, true)
 		}
 		return err
 	})

@@ -78,8 +78,10 @@ func (u *upload) stream() error {
 			return serr
 		}
 		at, serr := u.status()
-		if errors.Is(serr, registry.ErrAbsent) {
-			at, serr = 0, u.fresh() // the session is gone; the beginning may still be here
+		if errors.Is(serr, registry.ErrAbsent) || errors.Is(serr, registry.ErrInvalid) {
+			// The session is gone, or (Docker's registry) ends when it is asked for what it has
+			// of a request that broke. The beginning may still be here.
+			at, serr = 0, u.fresh()
 		}
 		if serr != nil {
 			return fmt.Errorf("%w; and then: %w", err, serr)

@@ -6,10 +6,12 @@ import (
 	"fmt"
 	"io"
 	"sync"
+
+	"nacre/internal/registry"
 )
 
 // errGone is a rewind to where the content is kept no more.
-var errGone = errors.New("the beginning is not kept")
+var errGone = fmt.Errorf("%w: its beginning is not kept", registry.ErrBroken)
 
 // window is between one who writes content and requests that send it. It
 // keeps the last bytes, so that a request may begin again a little before where an
