@@ -224,41 +224,17 @@ func (p *Plan) mkdirAll(name string, perm uint32, owner Owner, when time.Time) e
 	}}})
 }
 
-// maxLinks is Linux' own limit on symlinks followed in one lookup (path_resolution(7)).
-const maxLinks = 40
-
 // resolve follows every symlink of name inside the root. Components that do not
 // exist stay as they are.
 func (p *Plan) resolve(name string) (string, error) {
-	done, rest, links := ".", path.Clean("/" + name)[1:], 0
-	for rest != "" {
-		var part string
-		part, rest, _ = strings.Cut(rest, "/")
-		switch part {
-		case "", ".":
-			continue
-		case "..":
-			done = path.Dir(done)
-			continue
-		}
-		next := join(done, part)
-		e, ok, err := p.lookup(next)
-		if err != nil {
-			return "", err
-		}
-		if !ok || !isLink(e.Mode) {
-			done = next
-			continue
-		}
-		if links++; links > maxLinks {
-			return "", fmt.Errorf("/%s: %w", name, unix.ELOOP)
-		}
-		if strings.HasPrefix(e.Link, "/") {
-			done = "."
-		}
-		rest = strings.TrimPrefix(e.Link+"/"+rest, "/")
+	done, err := layer.Follow(path.Clean("/" + name)[1:], func(name string) (string, bool, error) {
+		e, ok, err := p.lookup(name)
+		return e.Link, err == nil && ok && isLink(e.Mode), err
+	})
+	if errors.Is(err, unix.ELOOP) {
+		err = fmt.Errorf("/%s: %w", name, err)
 	}
-	return done, nil
+	return done, err
 }
 
 func join(dir, name string) string {

@@ -4,16 +4,34 @@ import (
 	"fmt"
 	"path"
 	"strings"
+
+	"golang.org/x/sys/unix"
 )
 
 // maxLinks is Linux' own limit on symlinks followed in one lookup (path_resolution(7)).
 const maxLinks = 40
 
-// resolve returns the directory dir of an archive with every symlink followed,
-// as the kernel would where the archive is the root: absolute targets begin there, and ".."
-// ends there. What is not there yet stays as it is. name is the entry that asks, for errors.
+// resolve returns the directory dir of an archive with every symlink followed. name is the entry that asks, for
+// errors.
 func (t *tree) resolve(name, dir string) (string, error) {
-	done, rest, links := ".", dir, 0
+	done, err := Follow(dir, func(name string) (string, bool, error) {
+		n := t.find(name)
+		if n == nil || !n.isSymlink() {
+			return "", false, nil
+		}
+		return n.link(), true, nil
+	})
+	if err != nil {
+		return "", fmt.Errorf("entry %q: more than %d symlinks on its way: %w", name, maxLinks, ErrUnsafe)
+	}
+	return done, checkClean(done)
+}
+
+// Follow returns name with every symlink followed, as the kernel would in a root of its own: absolute targets
+// begin there, and ".." ends there. link gives the target of what is a symlink; what is not there is
+// taken as written. Errors: those of link, and ELOOP.
+func Follow(name string, link func(name string) (target string, ok bool, err error)) (string, error) {
+	done, rest, links := ".", name, 0
 	for rest != "" {
 		var part string
 		part, rest, _ = strings.Cut(rest, "/")
@@ -25,20 +43,23 @@ func (t *tree) resolve(name, dir string) (string, error) {
 			continue
 		}
 		next := joinName(done, part)
-		n := t.find(next)
-		if n == nil || !n.isSymlink() {
+		target, ok, err := link(next)
+		if err != nil {
+			return "", err
+		}
+		if !ok {
 			done = next
 			continue
 		}
 		if links++; links > maxLinks {
-			return "", fmt.Errorf("entry %q: more than %d symlinks on its way: %w", name, maxLinks, ErrUnsafe)
+			return "", unix.ELOOP
 		}
-		if strings.HasPrefix(n.link(), "/") {
+		if strings.HasPrefix(target, "/") {
 			done = "."
 		}
-		rest = n.link() + "/" + rest
+		rest = target + "/" + rest
 	}
-	return done, checkClean(done)
+	return done, nil
 }
 
 // find returns what has the clean name, nil if nothing has; it follows nothing.
