@@ -22,7 +22,9 @@ type authorizer struct {
 	may func(u *url.URL) error
 	now func() time.Time
 
-	one *semaphore.Weighted // held while credentials or a token are fetched
+	one   *semaphore.Weighted // held while credentials or a token are fetched; guards those below
+	who   Credential
+	until time.Time // when who has to be asked for again: helpers give what ends
 
 	mu      sync.Mutex
 	offer   *challenge // what the server asked for, once it did
@@ -119,14 +121,14 @@ func (a *authorizer) renew(ctx context.Context, scope, stale string) (token, err
 	if t.value != "" && t.value != stale && a.now().Before(t.expires) {
 		return t, nil // another request fetched it meanwhile
 	}
-	c, err := a.creds(ctx)
+	c, err := a.known(ctx)
 	if err != nil {
 		return token{}, err
 	}
-	a.keep(c.Password, c.IdentityToken, c.RegistryToken)
 	if c.RegistryToken != "" && c.RegistryToken != stale {
 		t = token{c.RegistryToken, a.now().Add(time.Hour)}
 	} else if t, err = a.request(ctx, offer, at, scope, c); err != nil {
+		a.until = time.Time{}
 		return token{}, fmt.Errorf("token for %s: %w", a.host, err)
 	}
 	a.keep(t.value)
@@ -144,9 +146,24 @@ func (a *authorizer) credential(ctx context.Context) (Credential, error) {
 		return Credential{}, err
 	}
 	defer a.one.Release(1)
+	return a.known(ctx)
+}
+
+// credentialLife is how long a credential is used without asking again.
+const credentialLife = 10 * time.Minute
+
+// known is who we are. It is called with one held.
+func (a *authorizer) known(ctx context.Context) (Credential, error) {
+	if a.now().Before(a.until) {
+		return a.who, nil
+	}
 	c, err := a.creds(ctx)
-	a.keep(c.Password, c.IdentityToken)
-	return c, err
+	if err != nil {
+		return c, err
+	}
+	a.keep(c.Password, c.IdentityToken, c.RegistryToken)
+	a.who, a.until = c, a.now().Add(credentialLife)
+	return c, nil
 }
 
 // keep remembers what must not be told; the latest, where there are many.

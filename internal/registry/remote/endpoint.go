@@ -9,6 +9,7 @@ import (
 	"net/http"
 	"net/url"
 	"sync"
+	"time"
 
 	"golang.org/x/sync/semaphore"
 	"golang.org/x/time/rate"
@@ -26,14 +27,16 @@ type endpoint struct {
 	limit  *rate.Limiter
 
 	mu     sync.Mutex
-	scheme string // "" until it is known
+	scheme string    // "" until it is known
+	chunk  int64     // of uploads; 0: all in one
+	down   time.Time // until when a mirror is left out
 }
 
 // endpoint makes the endpoint at host, whose configuration and credentials are those of domain.
 // It is called with r.mu held.
 func (r *Registry) endpoint(domain, host string, m mirror) (*endpoint, error) {
 	conf := r.o.Hosts[domain]
-	e := &endpoint{r: r, name: host, prefix: m.prefix, conf: conf, limit: rate.NewLimiter(rate.Inf, 0)}
+	e := &endpoint{r: r, name: host, prefix: m.prefix, conf: conf, chunk: conf.Chunk, limit: rate.NewLimiter(rate.Inf, 0)}
 	t, own, err := r.transport(domain, conf)
 	if err != nil {
 		return nil, fmt.Errorf("%s: %w", domain, err)
@@ -92,6 +95,37 @@ func (e *endpoint) maySend(u *url.URL) error {
 		return nil
 	}
 	return &connectError{domain: e.auth.host, host: e.name, op: "credentials for " + u.Host, is: ErrPlainHTTP, err: errors.New("they would be sent unencrypted")}
+}
+
+// pieces is the size of the pieces of uploads; 0: they are sent in one.
+func (e *endpoint) pieces() int64 {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	return e.chunk
+}
+
+// smaller has uploads sent in pieces from now on.
+func (e *endpoint) smaller() {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	e.chunk = smallChunk
+}
+
+// outage is how long a mirror that failed is left out: its attempts take seconds.
+const outage = time.Minute
+
+// up tells whether a mirror is to be asked.
+func (e *endpoint) up() bool {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	return !time.Now().Before(e.down)
+}
+
+// failed leaves a mirror out for a while.
+func (e *endpoint) failed() {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	e.down = time.Now().Add(outage)
 }
 
 // base is where the API is. A loopback address without configuration may speak either: it is asked.

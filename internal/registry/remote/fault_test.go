@@ -469,3 +469,30 @@ func TestDraft(t *testing.T) {
 		}
 	}
 }
+
+// TestUploadTooLarge: where a proxy limits requests, uploads come in pieces, the first one too.
+func TestUploadTooLarge(t *testing.T) {
+	var refused atomic.Int64
+	f := serve(t, func(h http.Handler) http.Handler {
+		return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			if r.ContentLength > 5<<20 {
+				refused.Add(1)
+				w.Header().Set("Connection", "close")
+				w.WriteHeader(http.StatusRequestEntityTooLarge)
+				return
+			}
+			h.ServeHTTP(w, r)
+		})
+	})
+	c := client(t, remote.Options{})
+	c.Slept()
+	for _, size := range []int{20 << 20, 21 << 20} {
+		b := noise(size)
+		if err := registrytest.Push(t.Context(), c, f.addr+"/app", b); err != nil || !f.has(t, "app", b) {
+			t.Errorf("%d bytes: %v", size, err)
+		}
+	}
+	if refused.Load() != 1 {
+		t.Errorf("%d requests were too large", refused.Load())
+	}
+}

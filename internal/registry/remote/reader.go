@@ -52,6 +52,9 @@ func (r *Registry) placeOf(ref registry.Ref) (place, error) {
 // of the registry.
 func read[T any](p place, ask func(*endpoint) (T, error)) (T, error) {
 	for _, e := range p.mirrors {
+		if !e.up() {
+			continue
+		}
 		v, err := ask(e)
 		if err == nil {
 			return v, nil
@@ -60,6 +63,7 @@ func read[T any](p place, ask func(*endpoint) (T, error)) (T, error) {
 			return v, err
 		}
 		if !errors.Is(err, registry.ErrAbsent) {
+			e.failed()
 			p.r.warnf("mirror of %s: %v", p.domain, err)
 		}
 	}

@@ -68,6 +68,13 @@ func (u *upload) stream() error {
 			failed = 0
 			continue
 		}
+		if tooLarge(err) && u.chunk == 0 && u.begin == 0 && u.w.widen(smallChunk) {
+			u.e.smaller() // a proxy that limits requests: in pieces, from the beginning
+			if err := u.fresh(); err != nil {
+				return err
+			}
+			continue
+		}
 		if !transient(err) && !behind(err) || u.ctx.Err() != nil {
 			return err
 		}
@@ -196,6 +203,15 @@ func transient(err error) bool {
 func behind(err error) bool {
 	var refused *Error
 	return errors.As(err, &refused) && refused.Status == http.StatusRequestedRangeNotSatisfiable
+}
+
+// smallChunk is the size of pieces where a registry, or a proxy before it, found an upload too
+// large for one request. Two of them are as much as is kept of every upload.
+const smallChunk = windowSize / 2
+
+func tooLarge(err error) bool {
+	var refused *Error
+	return errors.As(err, &refused) && refused.Status == http.StatusRequestEntityTooLarge
 }
 
 // withDigest adds the digest to the URL of an upload, the rest of which is the registry's

@@ -38,7 +38,7 @@ func TestMirrors(t *testing.T) {
 			h.ServeHTTP(w, r)
 		})
 	})
-	broken, _ := answer(t, func(w http.ResponseWriter, r *http.Request) { w.WriteHeader(http.StatusForbidden) })
+	broken, failed := answer(t, func(w http.ResponseWriter, r *http.Request) { w.WriteHeader(http.StatusForbidden) })
 	there, only := noise(1000), noise(2000)
 	mirror.hold(t, "hub/app", there)
 	origin.hold(t, "app", only)
@@ -68,6 +68,9 @@ func TestMirrors(t *testing.T) {
 	}
 	if err := registrytest.Push(t.Context(), c, repo, noise(3000)); err != nil || !origin.has(t, "app", noise(3000)) || asked.Load() != 4 {
 		t.Errorf("pushed: %v; the mirror was asked %d times", err, asked.Load())
+	}
+	if failed.Load() != 1 {
+		t.Errorf("a mirror that fails was asked %d times", failed.Load())
 	}
 	if len(said) == 0 || !strings.Contains(said[0], "mirror of registry.example.com: "+broken) {
 		t.Errorf("said: %q", said)

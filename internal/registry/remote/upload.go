@@ -121,7 +121,7 @@ func (u *upload) open() error {
 			if n > 0 {
 				u.check = nil // the registry alone has seen all of it
 			}
-			u.chunk = u.e.conf.Chunk
+			u.chunk = u.e.pieces()
 			return nil
 		}
 	}
@@ -135,7 +135,7 @@ func (u *upload) fresh() error {
 		return err
 	}
 	resp.Body.Close()
-	u.offset, u.chunk = 0, u.e.conf.Chunk
+	u.offset, u.chunk = 0, u.e.pieces()
 	if least, err := strconv.ParseInt(resp.Header.Get("OCI-Chunk-Min-Length"), 10, 64); err == nil && u.chunk > 0 {
 		u.chunk = min(max(u.chunk, least), maxChunk)
 	}

@@ -156,3 +156,16 @@ func (w *window) all(offset int64) bool {
 	defer w.mu.Unlock()
 	return w.whole && w.end == offset
 }
+
+// widen lets the writer be ahead by n, at most half of what is kept, and goes back to the beginning. It
+// tells whether that is still there.
+func (w *window) widen(n int64) bool {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if w.base > 0 || 2*n > int64(len(w.ring)) {
+		return false
+	}
+	w.backlog, w.sent = n, 0
+	w.moved.Broadcast()
+	return true
+}

@@ -25,8 +25,8 @@ func (r *Registry) Has(ctx context.Context, repo string, d registry.Descriptor) 
 	}
 	for _, kind := range kinds(d.MediaType) {
 		got, err := p.head(ctx, p.origin, kind, registry.Ref{Digest: d.Digest})
-		if errors.Is(err, registry.ErrAbsent) {
-			continue
+		if errors.Is(err, registry.ErrAbsent) || errors.Is(err, registry.ErrUnsupported) {
+			continue // not there, or there is no asking
 		}
 		return err == nil && (d.Size == 0 || got.Size == d.Size), err
 	}
