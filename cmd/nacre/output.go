@@ -19,7 +19,7 @@ import (
 // target is one --output as given.
 type target struct {
 	text  string // as given, for messages
-	kind  string // image, docker, oci, tar or local
+	kind  string // image, docker, oci, tar, local or cacheonly
 	dest  string // "-" is standard output; empty: the store
 	names []registry.Ref
 	dir   bool // oci: a layout in a directory (tar=false)
@@ -91,7 +91,7 @@ func (o *target) errorf(format string, args ...any) error {
 }
 
 // outputKinds are the types there are.
-var outputKinds = []string{"image", "registry", "docker", "oci", "tar", "local"}
+var outputKinds = []string{"image", "registry", "docker", "oci", "tar", "local", "cacheonly"}
 
 func (o *target) checkKind() error {
 	if slices.Contains(outputKinds, o.kind) {
@@ -144,7 +144,7 @@ func (o *target) set(key, value string) error {
 }
 
 // isImage tells whether the output is an image, and not its files.
-func (o *target) isImage() bool { return o.kind != "tar" && o.kind != "local" }
+func (o *target) isImage() bool { return o.kind == "image" || o.kind == "docker" || o.kind == "oci" }
 
 // check looks at what attributes ask for together.
 func (o *target) check() error {

@@ -21,7 +21,7 @@ type outputAttribute struct {
 }
 
 func outputAttributes() []outputAttribute {
-	const images, all = "image docker oci", "image docker oci tar local"
+	const images, all = "image docker oci", "image docker oci tar local cacheonly"
 	return []outputAttribute{
 		{"type", all, func(*target, string) error { return nil }},
 		{"dest", "docker oci tar local", func(o *target, v string) error { o.dest = v; return nil }},

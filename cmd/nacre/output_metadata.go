@@ -28,6 +28,9 @@ type built struct {
 
 func builtImage(r build.Result, names []registry.Ref, list []*target) built {
 	b := built{config: r.Config}
+	if r.Created != nil {
+		b.created = *r.Created
+	}
 	if len(list) == 0 {
 		b.desc, b.names = r.Manifest, names
 	}

@@ -10,6 +10,7 @@ import (
 	"strings"
 
 	"nacre/internal/build"
+	"nacre/internal/event"
 	"nacre/internal/export"
 	"nacre/internal/image"
 	"nacre/internal/registry"
@@ -22,7 +23,7 @@ import (
 // addOutputs is what the builder does for those that are not just the image in the store.
 func addOutputs(a *app, o *build.Options, list []*target) error {
 	for _, out := range list {
-		if out.plain() && !out.push {
+		if out.plain() && !out.push || out.kind == "cacheonly" {
 			continue
 		}
 		if out.dest == "-" && term.IsTerminal(int(a.stdout.file.Fd())) {
@@ -64,7 +65,7 @@ func (o *target) write(ctx context.Context, a *app, names []registry.Ref, r buil
 			e.Epoch = r.Epoch
 		}
 		if e.Epoch == nil {
-			a.warnf("rewrite-timestamp: there is no SOURCE_DATE_EPOCH to go back to: times stay as they are")
+			r.Sink(event.Warning{Text: "rewrite-timestamp: there is no SOURCE_DATE_EPOCH: times stay as they are", Hint: "--build-arg SOURCE_DATE_EPOCH=SECONDS"})
 		}
 	}
 	e.Compressed.Sink, e.Compressed.Step = r.Sink, r.Step

@@ -95,6 +95,7 @@ type Result struct {
 	Reader   registry.Reader // of the image, by its manifest's digest
 	Root     *rootfs.FS      // what is in the image
 	Platform image.Platform
+	Created  *time.Time // from the config
 	Base     int        // how many of the layers, from the bottom, are those of the base image
 	Epoch    *time.Time // SOURCE_DATE_EPOCH, or nil
 

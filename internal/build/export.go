@@ -55,7 +55,7 @@ func (s *solver) assemble(ctx context.Context, t *graph.Result, last *root) (Res
 	}
 	r := Result{
 		Config: a.ConfigDesc.Digest, Manifest: a.ManifestDesc, Names: s.o.Names, Reader: assembled{a, s.Store},
-		Platform: cfg.Platform, Base: len(baseOf(last)), Epoch: s.epoch, Sink: s.Sink, Step: s.nextStep,
+		Platform: cfg.Platform, Created: cfg.Created, Base: len(baseOf(last)), Epoch: s.epoch, Sink: s.Sink, Step: s.nextStep,
 	}
 	if r.Root, err = s.rootFS(ctx, diffIDs); err != nil || s.o.NoImage {
 		return r, err

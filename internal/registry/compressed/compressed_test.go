@@ -283,3 +283,15 @@ func TestSource(t *testing.T) {
 		wantWhole(t, to, d)
 	}
 }
+
+// TestConform: as it is uncompressed, the store's images are the same to every byte.
+func TestConform(t *testing.T) {
+	registrytest.ConformReader(t, func(t testing.TB, fill func(registry.Writer)) registrytest.ReadLister {
+		s := openStore(t, t.TempDir())
+		fill(s)
+		return struct {
+			*compressed.Reader
+			registry.Lister
+		}{compressed.New(s, compressed.Options{Compression: layer.Compression{Kind: layer.Uncompressed}}), s}
+	})
+}
