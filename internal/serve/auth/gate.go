@@ -1,9 +1,11 @@
 package auth
 
 import (
+	"errors"
 	"fmt"
 	"log/slog"
 	"net/http"
+	"os"
 	"strings"
 	"time"
 
@@ -234,4 +236,24 @@ func (g *Gate) still(cl *claims) (Caller, error) {
 		}
 	}
 	return Caller{}, fmt.Errorf("%s is no user any more", cl.Subject)
+}
+
+// CheckFiles reads the files that a configuration names, and makes none.
+func CheckFiles(c config.Auth) error {
+	var errs []error
+	if c.Htpasswd != "" {
+		_, err := readUsers(c.Htpasswd)
+		errs = append(errs, err)
+	}
+	if c.External != nil {
+		_, err := readKeys(c.External.Keys)
+		errs = append(errs, err)
+	}
+	if s := c.TokenService; s != nil && s.Key != "" {
+		if _, err := os.Stat(s.Key); err == nil {
+			_, err := loadSigner(s.Key)
+			errs = append(errs, err)
+		}
+	}
+	return errors.Join(errs...)
 }

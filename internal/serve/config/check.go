@@ -96,13 +96,13 @@ func (c *checker) patterns(key string, all []string, need bool) {
 	c.want(!need || len(all) > 0, key, `want at least one pattern; "**" is every repository`)
 	for i, p := range all {
 		ok := p != "" && !strings.ContainsAny(p, " \\[]{}") && !strings.HasPrefix(p, "/") && !strings.HasSuffix(p, "/")
-		c.want(ok, at(key, i), "%q is not a pattern: parts between slashes, in which * is anything within a part, ? one letter and ** any number of parts", p)
+		c.want(ok, at(key, i), "%q is not a pattern: ** is anything, * anything without a slash, ? one letter", p)
 	}
 }
 
 func (c *checker) limits(l Limits) {
 	between(c, "limits.header", l.Header, 4<<10, 1<<20)
-	between(c, "limits.manifest", l.Manifest, 64<<10, 64<<20)
+	between(c, "limits.manifest", l.Manifest, 64<<10, 4<<20)
 	between(c, "limits.uploads", l.Uploads, 1, 100_000)
 	between(c, "limits.connections", l.Connections, 1, 1_000_000)
 	between(c, "limits.requests", l.Requests, 0, 1e6)
@@ -150,9 +150,9 @@ func (c *checker) content(all Config) {
 	for i, r := range all.Retention {
 		key := at("retention", i)
 		c.patterns(key+".repositories", r.Repositories, true)
-		c.patterns(key+".tags", r.Tags, false)
+		c.patterns(key+".keep-tags", r.KeepTags, false)
 		c.want(r.KeepLast >= 0, key+".keep-last", "cannot be negative")
-		c.want(r.KeepLast > 0 || r.PulledWithin > 0 || r.PushedWithin > 0, key, "want keep-last, pulled-within or pushed-within: without any, every tag would go")
+		c.want(r.KeepLast > 0 || r.PulledWithin > 0 || r.PushedWithin > 0 || len(r.KeepTags) > 0, key, "want keep-last, keep-tags, pulled-within or pushed-within")
 	}
 	for i, p := range all.Immutable {
 		repo, tag, ok := strings.Cut(p, ":")
@@ -161,8 +161,7 @@ func (c *checker) content(all Config) {
 	for i, q := range all.Quotas {
 		key := at("quotas", i)
 		c.patterns(key+".repositories", q.Repositories, true)
-		c.want(q.Size > 0 || q.Tags > 0, key, "want size or tags")
-		c.want(q.Tags >= 0, key+".tags", "cannot be negative")
+		c.want(q.Size > 0, key+".size", "want a size")
 	}
 }
 

@@ -150,17 +150,17 @@ type GC struct {
 // matching entry decides.
 type Retention struct {
 	Repositories []string      `yaml:"repositories"`
-	Tags         []string      `yaml:"tags"`
+	KeepTags     []string      `yaml:"keep-tags"`
 	KeepLast     int           `yaml:"keep-last"`
 	PulledWithin time.Duration `yaml:"pulled-within"`
 	PushedWithin time.Duration `yaml:"pushed-within"`
 }
 
-// Quota bounds a repository, or all that match together.
+// Quota bounds the bytes of each repository that matches; a repository's first matching
+// entry decides.
 type Quota struct {
 	Repositories []string `yaml:"repositories"`
 	Size         Size     `yaml:"size"`
-	Tags         int      `yaml:"tags"`
 }
 
 // Proxy fetches from elsewhere what the registry does not have.
@@ -186,7 +186,7 @@ func Default() Config {
 			Uploads: 256, Connections: 4096, Burst: 100,
 			HeaderTime: 10 * time.Second, Stall: time.Minute, Idle: 2 * time.Minute, Drain: 30 * time.Second,
 		},
-		GC: GC{Interval: 24 * time.Hour, Grace: time.Hour},
+		GC: GC{Interval: 24 * time.Hour, Grace: 24 * time.Hour}, // time for a slow push to end
 	}
 }
 

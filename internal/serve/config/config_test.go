@@ -1,6 +1,10 @@
 package config
 
 import (
+	"errors"
+	"io/fs"
+	"os"
+	"path/filepath"
 	"reflect"
 	"strings"
 	"testing"
@@ -95,9 +99,9 @@ func TestProblems(t *testing.T) {
 		{"webhooks: [{name: a, url: 'http://u:p@x/'}]", "credentials do not belong"},
 		{"webhooks: [{name: a, url: 'http://x/'}, {name: a, url: 'http://x/'}]", "another has this name"},
 		{`webhooks: [{name: a, url: 'http://x/', headers: {X: "a\nb"}}]`, "not a header"},
-		{"retention: [{repositories: '**'}]", "without any, every tag would go"},
+		{"retention: [{repositories: '**'}]", "want keep-last, keep-tags"},
 		{"immutable: [v1]", "want REPOSITORIES:TAGS"},
-		{"quotas: [{repositories: '**'}]", "want size or tags"},
+		{"quotas: [{repositories: '**'}]", "want a size"},
 		{"proxy: [{prefix: Docker, remote: 'https://x'}]", "want the beginning of a repository's name"},
 		{"proxy: [{prefix: a, remote: 'https://x', username: u}]", "go together"},
 		{"- a", "f:1: want keys and values, not a list"},
@@ -115,6 +119,21 @@ func TestAllProblemsAtOnce(t *testing.T) {
 	_, err := Parse("f", []byte("a: 1\nb: 2\nlimits: {uploads: x}\n"))
 	p, ok := err.(Problems)
 	if !ok || len(p) != 3 || p[0].Line != 1 || p[1].Line != 2 || p[2].Line != 3 {
+		t.Errorf("got %v", err)
+	}
+}
+
+func TestLoad(t *testing.T) {
+	dir := t.TempDir()
+	path := filepath.Join(dir, "serve.yaml")
+	if err := os.WriteFile(path, []byte("dir: data\ntls: {cert: /etc/c, key: k}\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	c, err := Load(path)
+	if err != nil || c.Dir != filepath.Join(dir, "data") || c.TLS.Cert != "/etc/c" || c.TLS.Key != filepath.Join(dir, "k") || c.State != "" {
+		t.Errorf("%v %+v", err, c)
+	}
+	if _, err := Load(filepath.Join(dir, "none")); !errors.Is(err, fs.ErrNotExist) {
 		t.Errorf("got %v", err)
 	}
 }

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"path/filepath"
 	"reflect"
 	"slices"
 	"strings"
@@ -61,7 +62,7 @@ func (p Problems) Unwrap() []error {
 	return errs
 }
 
-// Load reads the file at path. Errors: Problems, or that of reading.
+// Load reads the file at path; paths in it are relative to its folder. Errors: Problems, or that of reading.
 func Load(path string) (Config, error) {
 	f, err := os.Open(path)
 	if err != nil {
@@ -72,7 +73,9 @@ func Load(path string) (Config, error) {
 	if err != nil {
 		return Config{}, fmt.Errorf("read configuration: %w", err)
 	}
-	return Parse(path, data)
+	c, err := Parse(path, data)
+	c.resolve(filepath.Dir(path))
+	return c, err
 }
 
 // Parse reads a configuration called name. Errors: Problems.

@@ -1,14 +1,39 @@
-// Package glob matches names of repositories and tags with patterns: * is anything
-// within a part, ? one letter, ** any number of parts, none among them. "team/**" matches
-// team/a and team/a/b, and team itself. There are no classes, so that a pattern means what it
-// looks like.
+// Package glob matches names of repositories and tags with patterns: ** is anything, * anything
+// without a slash, ? one character that is no slash. There are no classes, so that a pattern means
+// what it looks like.
 package glob
 
-import "strings"
-
-// Match tells whether name is as the pattern says.
+// Match tells whether the whole of name is as the pattern says. It takes time in proportion to
+// the product of their lengths at most, whatever the pattern.
 func Match(pattern, name string) bool {
-	return parts(strings.Split(pattern, "/"), strings.Split(name, "/"))
+	if pattern == "**" {
+		return true
+	}
+	var room [256]bool // most names; no allocation
+	fits := room[:]    // fits[i]: the pattern so far fits the first i bytes of name
+	if len(name) >= len(room) {
+		fits = make([]bool, len(name)+1)
+	}
+	fits = fits[:len(name)+1]
+	fits[0] = true
+	for p := 0; p < len(pattern); p++ {
+		if pattern[p] == '*' {
+			deep := p+1 < len(pattern) && pattern[p+1] == '*'
+			if deep {
+				p++
+			}
+			for i := range len(name) {
+				fits[i+1] = fits[i+1] || fits[i] && (deep || name[i] != '/')
+			}
+			continue
+		}
+		for i := len(name); i > 0; i-- {
+			c := name[i-1]
+			fits[i] = fits[i-1] && (pattern[p] == c || pattern[p] == '?' && c != '/')
+		}
+		fits[0] = false
+	}
+	return fits[len(name)]
 }
 
 // Any tells whether name is as one of the patterns says.
@@ -19,49 +44,4 @@ func Any(patterns []string, name string) bool {
 		}
 	}
 	return false
-}
-
-// parts goes back to the last ** alone when it is stuck, as part does to the last *: the time is
-// then at most the product of the lengths, whatever the pattern.
-func parts(pattern, name []string) bool {
-	p, n, star, mark := 0, 0, -1, 0
-	for n < len(name) {
-		switch {
-		case p < len(pattern) && pattern[p] == "**":
-			star, mark = p, n
-			p++
-		case p < len(pattern) && part(pattern[p], name[n]):
-			p++
-			n++
-		case star >= 0:
-			mark++
-			p, n = star+1, mark
-		default:
-			return false
-		}
-	}
-	for p < len(pattern) && pattern[p] == "**" {
-		p++
-	}
-	return p == len(pattern)
-}
-
-func part(pattern, name string) bool {
-	p, n, star, mark := 0, 0, -1, 0
-	for n < len(name) {
-		switch {
-		case p < len(pattern) && pattern[p] == '*':
-			star, mark = p, n
-			p++
-		case p < len(pattern) && (pattern[p] == '?' || pattern[p] == name[n]):
-			p++
-			n++
-		case star >= 0:
-			mark++
-			p, n = star+1, mark
-		default:
-			return false
-		}
-	}
-	return strings.Trim(pattern[p:], "*") == ""
 }

@@ -10,17 +10,17 @@ func TestMatch(t *testing.T) {
 		pattern, name string
 		want          bool
 	}{
-		{"**", "a", true}, {"**", "a/b/c", true},
+		{"**", "a", true}, {"**", "a/b/c", true}, {"**", "", true},
 		{"*", "a", true}, {"*", "a/b", false},
 		{"a", "a", true}, {"a", "ab", false}, {"a", "a/b", false},
-		{"team/**", "team", true}, {"team/**", "team/a", true}, {"team/**", "team/a/b", true},
+		{"team/**", "team/a", true}, {"team/**", "team/a/b", true}, {"team/**", "team", false},
 		{"team/**", "teams/a", false}, {"team/*", "team/a/b", false}, {"team/*", "team", false},
-		{"**/base", "base", true}, {"**/base", "x/y/base", true}, {"**/base", "x/base/y", false},
-		{"a/**/z", "a/z", true}, {"a/**/z", "a/b/c/z", true}, {"a/**/z", "a/b/c", false},
+		{"**/base", "x/y/base", true}, {"**/base", "x/base/y", false}, {"**/base", "base", false},
+		{"a/**/z", "a/b/c/z", true}, {"a/**/z", "a/b/c", false},
 		{"**/a/**", "x/a/y", true}, {"**/a/**", "x/b/y", false},
-		{"v?", "v1", true}, {"v?", "v", false}, {"v*", "v", true}, {"v*.*", "v1.2", true}, {"v*.*", "v12", false},
-		{"*a*b", "xaxxb", true}, {"*a*b", "xaxbx", false}, {"**a", "bca", true},
-		{"", "", true}, {"", "a", false},
+		{"v?", "v1", true}, {"v?", "v", false}, {"v?", "v/", false}, {"v*", "v", true}, {"v*.*", "v1.2", true}, {"v*.*", "v12", false},
+		{"*a*b", "xaxxb", true}, {"*a*b", "xaxbx", false}, {"**a", "b/ca", true},
+		{"", "", true}, {"", "a", false}, {"**", strings.Repeat("a", 1000), true}, {"a*", strings.Repeat("a", 1000), true},
 	} {
 		if got := Match(c.pattern, c.name); got != c.want {
 			t.Errorf("%q of %q: %v", c.pattern, c.name, got)
