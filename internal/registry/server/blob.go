@@ -20,6 +20,11 @@ func (s *Server) getBlob(x *exchange) error {
 		return err
 	}
 	defer b.Close()
+	if x.req.Kind == GetBlob && b.rc == nil && x.http.Header["Range"] == nil {
+		if err := b.open(d); err != nil { // while it can still be told
+			return err
+		}
+	}
 	x.describe(d)
 	h := x.header()
 	h["Content-Type"] = []string{"application/octet-stream"}

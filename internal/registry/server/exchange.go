@@ -158,7 +158,7 @@ func (x *exchange) failed(err error) {
 const (
 	// sendPiece is how much is sent between two looks at the clock: what a client has to take
 	// within Stall. It is small enough for slow lines, and large enough for sendfile.
-	sendPiece = 1 << 20
+	sendPiece = 256 << 10
 	// stallBytes is what a client must send within Stall for its time to begin anew; one that
 	// sends a byte now and then does not hold a connection for ever.
 	stallBytes = 4 << 10
@@ -230,12 +230,7 @@ type content struct {
 
 func (c *content) Read(p []byte) (int, error) {
 	if c.x.stall > 0 && (c.until.IsZero() || c.arrived >= stallBytes) {
-		// Setting a deadline costs about as much as reading some kilobytes: not each time.
-		if now := time.Now(); c.until.Sub(now) < c.x.stall*7/8 {
-			c.until = now.Add(c.x.stall)
-			_ = http.NewResponseController(c.x.w).SetReadDeadline(c.until)
-		}
-		c.arrived = 0
+		c.extend(time.Now())
 	}
 	n, err := c.r.Read(p)
 	c.arrived += int64(n)
@@ -251,6 +246,16 @@ func (c *content) Read(p []byte) (int, error) {
 		err = &bodyError{err}
 	}
 	return n, err
+}
+
+// extend gives the client another while to go on sending, not at each read: it costs about
+// as much as reading some kilobytes.
+func (c *content) extend(now time.Time) {
+	if c.until.Sub(now) >= c.x.stall*7/8 {
+		return
+	}
+	c.until, c.arrived = now.Add(c.x.stall), 0
+	_ = http.NewResponseController(c.x.w).SetReadDeadline(c.until)
 }
 
 // bodyError is a request's body that broke off.

@@ -141,12 +141,12 @@ func (a *sessions) sweepUntil(ctx context.Context) {
 
 // sweep removes uploads to which nothing was added for too long, and counts the rest.
 func (a *sessions) sweep() error {
+	a.mu.Lock()
+	defer a.mu.Unlock()
 	entries, err := os.ReadDir(a.dir)
 	if err != nil {
 		return err
 	}
-	a.mu.Lock()
-	defer a.mu.Unlock()
 	a.count = 0
 	for _, e := range entries {
 		if !strings.HasPrefix(e.Name(), uploadPrefix) {

@@ -37,6 +37,7 @@ func Conform(t *testing.T, target Target) {
 			continue
 		}
 		t.Run(c.name, func(t *testing.T) {
+			t.Parallel() // most of the time is spent in waiting for disks
 			o := server.Options{Uploads: t.TempDir(), ChunkMin: 1000, ReadOnly: c.option("read-only"), Sparse: c.option("sparse")}
 			r := target.Open(t)
 			if _, ok := r.(registry.Adopter); ok {
