@@ -82,6 +82,9 @@ func (t *transfer) fetch(ctx context.Context, d Descriptor, s *step, resume bool
 	if s.offset > 0 && s.offset == d.Size {
 		return up.Commit()
 	}
+	if s.offset > 0 {
+		s.tell(time.Now()) // so that the rate is not taken to include it
+	}
 	rc, err := t.open(ctx, d, s.offset)
 	if errors.Is(err, ErrAbsent) && MayLack(d) {
 		s.note = "left where it is: " + d.URLs[0]
@@ -202,9 +205,13 @@ func (t *transfer) id() int {
 func (s *step) progress(n int64) {
 	s.sent += n
 	if now := time.Now(); now.Sub(s.told) >= progressEvery {
-		s.told = now
-		s.sink(event.Progress{ID: s.id, Time: now, Item: s.d.Digest.String(), Current: s.offset + s.sent, Total: s.d.Size, Unit: "B"})
+		s.tell(now)
 	}
+}
+
+func (s *step) tell(now time.Time) {
+	s.told = now
+	s.sink(event.Progress{ID: s.id, Time: now, Item: s.d.Digest.String(), Current: s.offset + s.sent, Total: s.d.Size, Unit: "B"})
 }
 
 func kind(d Descriptor) string {

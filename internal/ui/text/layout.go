@@ -54,7 +54,7 @@ func (l *layout) lines() []line {
 		}
 		out = append(out, l.step(p.s))
 		for _, it := range p.s.openItems()[:p.items] {
-			out = append(out, l.row(" => => "+it.name, it.amount(), seconds(l.now.Sub(it.first)), ""))
+			out = append(out, l.row(" => => "+it.name, strings.TrimSpace(it.amount()+" "+it.rate()), seconds(l.now.Sub(it.first)), ""))
 		}
 		for _, text := range p.s.pane(p.pane) {
 			out = append(out, line{clip(" => => # "+text, l.columns()), faint})

@@ -9,6 +9,8 @@ import (
 	"time"
 
 	"nacre/internal/event"
+
+	"github.com/docker/go-units"
 )
 
 // tailLines is how much of a step's output is kept, to be repeated if it fails.
@@ -49,6 +51,7 @@ type item struct {
 	current, total int64
 	unit           string
 	first, last    time.Time
+	begun          int64 // current, when it was first heard of: what was there before
 }
 
 // logLine is a line that a step printed.
@@ -171,7 +174,7 @@ func (s *step) keep(lines []logLine) {
 func (s *step) progress(e event.Progress, t time.Time) {
 	it := s.find(e.Item)
 	if it == nil {
-		it = &item{key: e.Item, name: oneLine(e.Item), first: t}
+		it = &item{key: e.Item, name: oneLine(e.Item), first: t, begun: e.Current}
 		s.items = append(s.items, it)
 	}
 	it.current, it.total, it.unit, it.last = e.Current, e.Total, e.Unit, t
@@ -198,6 +201,15 @@ func (it *item) amount() string {
 		return quantity(it.current, it.unit, true)
 	}
 	return ""
+}
+
+// rate is "5.1MB/s" of bytes that took a while, else nothing.
+func (it *item) rate() string {
+	d := it.last.Sub(it.first)
+	if it.unit != "B" || d < time.Second || it.current <= it.begun {
+		return ""
+	}
+	return units.HumanSizeWithPrecision(float64(it.current-it.begun)/d.Seconds(), 3) + "/s"
 }
 
 // took is how long the step has been running, or ran.

@@ -127,11 +127,11 @@ func (p *plain) progress(v *voice, it *item) {
 	}
 }
 
-// line is "sha256:abc 12.3MB / 28.2MB 0.2s".
+// line is "sha256:abc 12.3MB / 28.2MB 2.4s 5.1MB/s".
 func (it *item) line() string {
 	parts := []string{it.name, it.amount()}
 	if d := it.last.Sub(it.first); d >= 50*time.Millisecond {
-		parts = append(parts, seconds(d))
+		parts = append(parts, seconds(d), it.rate())
 	}
 	return strings.TrimSpace(strings.Join(slices.DeleteFunc(parts, func(s string) bool { return s == "" }), " "))
 }
