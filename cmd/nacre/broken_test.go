@@ -52,7 +52,7 @@ var brokenFiles = []brokenFile{
 	{"RUN --mount=target true", 3, "invalid field 'target' must be a key=value pair", "want KEY=VALUE pairs with commas between them, such as type=bind,target=/src"},
 	{"RUN --mount=type=tmpfs,target=/ true", 3, "invalid mount target \"/\"", "want a path below the root"},
 	{"RUN --mount= true", 3, "failed to parse csv mounts: EOF", "want KEY=VALUE pairs with commas between them, such as type=bind,target=/src"},
-	{"RUN --network=nine true", 3, "invalid network mode \"nine\"", "want default, none or host"},
+	{"RUN --network=nine true", 3, "invalid network mode \"nine\"", "did you mean none?"},
 	{"RUN --network true", 3, "missing a value on flag: --network", "write --network=VALUE"},
 	{"RUN --netwrok=none true", 3, "unknown flag: --netwrok", "did you mean --network?"},
 	{"RUN --security=none true", 3, "security \"none\" is not valid", "want sandbox or insecure"},
