@@ -44,7 +44,7 @@ func TestBadBuild(t *testing.T) {
 		{"required variable", "FROM busybox\nARG V\nRUN true\nENV A=${V:?say which version}\n", nil, []string{`Dockerfile:4`, `say which version`}},
 		{"required secret", "FROM busybox\nRUN --mount=type=secret,id=key,required true\n", nil, []string{`Dockerfile:2`, `key`, `--secret`}},
 		{"server that is not there", "FROM scratch\nADD http://127.0.0.1:1/a /a\n", nil, []string{`Dockerfile:2`, `127.0.0.1:1`, `refused`}},
-		{"not yet: devices", "FROM busybox\nRUN --device=vendor.com/device true\n", nil, []string{`Dockerfile:2`, `(?i)device`}},
+		{"required device", "FROM busybox\nRUN --device=vendor.com/device,required true\n", nil, []string{`Dockerfile:2`, `(?i)device`}},
 		{"no such program", "FROM busybox\nRUN [\"/bin/nope\"]\n", nil, []string{`Dockerfile:2`, `/bin/nope`, `127`}},
 		{"not a program", "FROM busybox\nCOPY a /a\nRUN [\"/a\"]\n", nil, []string{`Dockerfile:3`, `126`}},
 	} {
