@@ -71,6 +71,20 @@ func TestReferrers(t *testing.T) {
 	})
 }
 
+// TestChunks: pieces are put together by both.
+func TestChunks(t *testing.T) {
+	for name, addr := range map[string]string{"nacre": serve(t, nil).addr, "docker": docker(t)} {
+		c := client(t, remote.Options{Hosts: remote.Hosts{addr: {Chunk: 300_000}}})
+		for _, size := range []int{0, 1, 299_999, 300_000, 300_001, 600_000, 1_000_000} {
+			b := noise(size)
+			if err := registrytest.Push(t.Context(), c, addr+"/app", b); err != nil {
+				t.Errorf("%s: %d bytes: %v", name, size, err)
+			}
+			registrytest.Check(t, c, addr+"/app", registrytest.Image{Blobs: []registrytest.Blob{b}})
+		}
+	}
+}
+
 // TestMount: content goes from repository to repository without being sent.
 func TestMount(t *testing.T) {
 	each(t, func(t *testing.T, c *remote.Registry, addr string) {

@@ -49,6 +49,7 @@ type guard struct {
 	basic   []string // what came with an Authorization: Basic
 	realm   string   // of another server, else its own
 	refresh []string // forms of refresh requests
+	busy    int      // requests that the token server fails
 }
 
 func (g *guard) ServeHTTP(w http.ResponseWriter, r *http.Request) {
@@ -59,6 +60,10 @@ func (g *guard) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	}
 	if r.URL.Path == "/token" {
 		defer g.mu.Unlock()
+		if g.busy--; g.busy >= 0 {
+			w.WriteHeader(http.StatusBadGateway)
+			return
+		}
 		if r.Method == http.MethodPost {
 			r.ParseForm()
 			g.refresh = append(g.refresh, r.PostForm.Encode())
@@ -131,6 +136,26 @@ func TestTokens(t *testing.T) {
 				t.Errorf("scopes: %q", g.scopes)
 			}
 		})
+	}
+}
+
+// TestTokenServerFails: for a moment, and for ever.
+func TestTokenServerFails(t *testing.T) {
+	f, g := guarded(t, 1000, 300)
+	g.busy = 3
+	c := client(t, remote.Options{Credentials: ann()})
+	slept := c.Slept()
+	registrytest.Put(t, c, registry.Ref{Repo: f.addr + "/app", Tag: "1"}, registrytest.Hello("fails"))
+	if n := len(slept()); n != 3 {
+		t.Errorf("paused %d times", n)
+	}
+	g.mu.Lock()
+	g.busy = 1000
+	g.mu.Unlock()
+	c = client(t, remote.Options{Credentials: ann()})
+	c.Slept()
+	if _, err := c.Resolve(t.Context(), registry.Ref{Repo: f.addr + "/app", Tag: "1"}); !errors.Is(err, remote.ErrUnavailable) {
+		t.Errorf("a token server that fails: %v", err)
 	}
 }
 

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"io"
 	"iter"
+	"net/http"
 	"slices"
 	"strings"
 	"testing"
@@ -78,6 +79,21 @@ func (w world) Refs(ctx context.Context) iter.Seq2[registry.Named, error] {
 func TestConform(t *testing.T) {
 	registrytest.Conform(t, func(t testing.TB) registry.Registry {
 		return world{client(t, remote.Options{}).Host(serve(t, nil).addr)}
+	})
+}
+
+// TestConformHTTP2: the same over TLS and HTTP/2, in small pieces.
+func TestConformHTTP2(t *testing.T) {
+	registrytest.Conform(t, func(t testing.TB) registry.Registry {
+		f := serveTLS(t, func(h http.Handler) http.Handler {
+			return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+				if r.ProtoMajor != 2 {
+					t.Errorf("%s %s by %s", r.Method, r.URL, r.Proto)
+				}
+				h.ServeHTTP(w, r)
+			})
+		})
+		return world{client(t, remote.Options{Hosts: remote.Hosts{f.addr: {Insecure: true, Chunk: 50_000}}}).Host(f.addr)}
 	})
 }
 

@@ -270,21 +270,26 @@ func (d *discarded) Write(p []byte) (int, error) {
 // TestUploadCut: an upload goes on where the connection was cut, large or small, by itself.
 func TestUploadCut(t *testing.T) {
 	for name, c := range map[string]struct {
-		size  int
-		every int64
-		chunk int64
-		draft bool
+		size          int
+		every         int64
+		chunk         int64
+		draft, secure bool
 	}{
-		"large":          {20 << 20, 5 << 20, 0, false},
-		"large, chunks":  {10 << 20, 3<<20 + 1, 4 << 20, false},
-		"large, draft":   {20 << 20, 5 << 20, 0, true},
-		"large, one cut": {12 << 20, 12<<20 - 5, 0, false},
+		"large":          {20 << 20, 5 << 20, 0, false, false},
+		"large, chunks":  {10 << 20, 3<<20 + 1, 4 << 20, false, false},
+		"large, draft":   {20 << 20, 5 << 20, 0, true, false},
+		"large, one cut": {12 << 20, 12<<20 - 5, 0, false, false},
+		"large, HTTP/2":  {20 << 20, 5 << 20, 0, false, true},
 	} {
 		t.Run(name, func(t *testing.T) {
 			b := noise(c.size)
 			var cuts atomic.Int64
-			f := serve(t, cutting(c.every, &cuts))
-			cl := client(t, remote.Options{Hosts: remote.Hosts{f.addr: {Chunk: c.chunk}}})
+			begin := serve
+			if c.secure {
+				begin = serveTLS
+			}
+			f := begin(t, cutting(c.every, &cuts))
+			cl := client(t, remote.Options{Hosts: remote.Hosts{f.addr: {Chunk: c.chunk, Insecure: c.secure}}})
 			cl.Slept()
 			var err error
 			if c.draft {

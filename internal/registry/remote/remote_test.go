@@ -3,6 +3,8 @@ package remote_test
 import (
 	"bytes"
 	"fmt"
+	"io"
+	"log"
 	"net"
 	"net/http"
 	"net/http/httptest"
@@ -69,6 +71,21 @@ type fixture struct {
 // serve starts a registry; wrap, where it is not nil, comes before it.
 func serve(t testing.TB, wrap func(http.Handler) http.Handler) fixture {
 	t.Helper()
+	return start(t, wrap, (*httptest.Server).Start)
+}
+
+// serveTLS is serve by https and HTTP/2.
+func serveTLS(t testing.TB, wrap func(http.Handler) http.Handler) fixture {
+	t.Helper()
+	return start(t, wrap, func(s *httptest.Server) {
+		s.EnableHTTP2 = true
+		s.Config.ErrorLog = log.New(io.Discard, "", 0)
+		s.StartTLS()
+	})
+}
+
+func start(t testing.TB, wrap func(http.Handler) http.Handler, begin func(*httptest.Server)) fixture {
+	t.Helper()
 	reg := servertest.NewStrict()
 	s, err := server.New(reg, server.Options{Uploads: t.TempDir()})
 	if err != nil {
@@ -78,7 +95,8 @@ func serve(t testing.TB, wrap func(http.Handler) http.Handler) fixture {
 	if wrap != nil {
 		h = wrap(s)
 	}
-	f := fixture{httptest.NewServer(h), "", reg}
+	f := fixture{httptest.NewUnstartedServer(h), "", reg}
+	begin(f.Server)
 	f.addr = f.Listener.Addr().String()
 	t.Cleanup(func() {
 		f.Close()

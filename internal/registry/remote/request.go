@@ -10,6 +10,7 @@ import (
 	"net/http"
 	"net/url"
 	"strconv"
+	"strings"
 	"time"
 )
 
@@ -204,7 +205,13 @@ func (e *endpoint) allowed(u *url.URL) error {
 func (e *endpoint) own(u *url.URL) bool {
 	e.mu.Lock()
 	defer e.mu.Unlock()
-	return u.Host == e.name && u.Scheme == e.scheme
+	return u.Scheme == e.scheme && bare(u) == bare(&url.URL{Scheme: e.scheme, Host: e.name})
+}
+
+// bare is the host of u without a port that goes without saying.
+func bare(u *url.URL) string {
+	port := map[string]string{"http": ":80", "https": ":443"}[u.Scheme]
+	return strings.ToLower(strings.TrimSuffix(u.Host, port))
 }
 
 // send makes one HTTP request of q to u.
