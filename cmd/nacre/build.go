@@ -56,7 +56,7 @@ standard input: a tar is the context, anything else the Dockerfile, with no cont
 	}
 	fl := cmd.Flags()
 	fl.StringArrayVarP(&f.tags, "tag", "t", nil, "name and optionally tag of the image (NAME[:TAG]); may be repeated")
-	fl.StringVarP(&f.file, "file", "f", "", "the Dockerfile (default: PATH/Dockerfile; - is standard input)")
+	fl.StringVarP(&f.file, "file", "f", "", "the Dockerfile: a path, a URL, or - for standard input (default: PATH/Dockerfile)")
 	fl.StringArrayVar(&f.contexts, "build-context", nil, "NAME=DIR, docker-image://IMAGE, oci-layout://DIR or URL to use as NAME")
 	fl.StringArrayVar(&f.args, "build-arg", nil, "NAME=VALUE of an ARG; NAME alone takes the value from the environment")
 	fl.StringArrayVar(&f.labels, "label", nil, "KEY=VALUE to set as a label")
