@@ -165,21 +165,24 @@ func (o *target) check() error {
 	if _, err := c.Compression.Normal(); err != nil && c.Compression.Kind != "" {
 		return o.errorf("%w", err)
 	}
+	return nil
+}
+
+// finish works out what is exported, when it is known what all flags ask for.
+func (o *target) finish() {
+	c := &o.export.Compressed
 	if c.Compression.Kind == "" && c.Compression.Level != 0 {
-		c.Compression.Kind = "gzip"
+		c.Compression.Kind = layer.Gzip
 	}
 	o.export.Compress = c.Compression.Kind != "" || c.Force
 	// As BuildKit does: docker's media types know neither of these.
-	if o.docker {
-		c.Types = compressed.AsIs
-	}
-	if o.docker && c.Compression.Kind != "zstd" && c.Compression.Kind != "estargz" && len(o.export.Annotations) == 0 {
-		c.Types, o.export.Compress = compressed.Docker, true
-		if c.Compression.Kind == "" && !c.Force {
-			c.Compression.Kind = "uncompressed"
+	if o.docker && c.Compression.Kind != layer.Zstd && c.Compression.Kind != layer.EStargz && len(o.export.Annotations) == 0 {
+		c.Types = compressed.Docker
+		if !o.export.Compress && !o.push { // what is pushed is compressed anyway
+			c.Compression.Kind = layer.Uncompressed
 		}
+		o.export.Compress = true
 	}
-	return nil
 }
 
 // stored tells whether the image goes into the store.
@@ -225,9 +228,10 @@ func (f buildFlags) parseOutputs(o *build.Options) ([]*target, error) {
 	for _, out := range list {
 		if out.isImage() {
 			out.export.Annotations = append(out.export.Annotations, notes...)
-			if err := out.check(); err != nil {
-				return nil, err
-			}
+			out.finish()
+		}
+		if out.export.Annotations.NeedIndex() && !strings.Contains(f.platform, ",") {
+			return nil, &hintError{export.ErrNoIndex, "manifest: and manifest-descriptor: annotate the image itself"}
 		}
 		if out.plain() {
 			o.NoImage = false

@@ -3,6 +3,7 @@ package export
 import (
 	"errors"
 	"maps"
+	"slices"
 
 	"nacre/internal/image"
 )
@@ -51,13 +52,7 @@ func fits(want, have image.Platform) bool {
 	return err == nil
 }
 
-func (a Annotations) any(places ...Place) bool {
-	for _, n := range a {
-		for _, p := range places {
-			if n.Place == p {
-				return true
-			}
-		}
-	}
-	return false
+// NeedIndex tells whether there are any for an index.
+func (a Annotations) NeedIndex() bool {
+	return slices.ContainsFunc(a, func(n Annotation) bool { return n.Place == Index || n.Place == IndexDescriptor })
 }

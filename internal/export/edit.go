@@ -35,7 +35,7 @@ func (e *edit) any(ctx context.Context, d registry.Descriptor, top bool) (regist
 	if image.IsIndex(d.MediaType) {
 		return e.index(ctx, d, data)
 	}
-	if top && e.o.Annotations.any(Index, IndexDescriptor) {
+	if top && e.o.Annotations.NeedIndex() {
 		return d, ErrNoIndex
 	}
 	return e.manifest(ctx, d, data)
