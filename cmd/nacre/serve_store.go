@@ -34,7 +34,7 @@ func (a *app) openHosted(ctx context.Context, c config.Config, log *slog.Logger)
 // pattern for each rule.
 func hostedOptions(c config.Config, s *store.Store, log *slog.Logger) hosted.Options {
 	o := hosted.Options{
-		Self: selfName(c), Grace: c.GC.Grace, ReadOnly: c.ReadOnly, MaxBlob: int64(c.Limits.Body),
+		Self: selfName(c), Grace: c.GC.Grace, ReadOnly: c.ReadOnly, Sparse: c.Sparse, MaxBlob: int64(c.Limits.Body),
 		Images:     compressed.New(s, compressed.Options{}),
 		Background: func(err error) { log.Error("registry", "error", err.Error()) },
 	}

@@ -100,7 +100,7 @@ func New(ctx context.Context, c config.Config, r registry.Registry, o Options) (
 
 func (s *Server) faceOptions() server.Options {
 	o := server.Options{
-		Observe: s.observe, ReadOnly: s.c.ReadOnly,
+		Observe: s.observe, ReadOnly: s.c.ReadOnly, Sparse: s.c.Sparse,
 		MaxBlob: int64(s.c.Limits.Body), MaxManifest: int64(s.c.Limits.Manifest),
 		MaxWriters: s.c.Limits.Uploads, Stall: s.c.Limits.Stall,
 		Authorize: s.authorize,

@@ -17,6 +17,7 @@ import (
 
 	"golang.org/x/crypto/bcrypt"
 
+	"nacre/internal/image"
 	"nacre/internal/registry"
 	"nacre/internal/registry/registrytest"
 	"nacre/internal/registry/server/servertest"
@@ -333,6 +334,17 @@ func TestReadOnly(t *testing.T) {
 	for method, want := range map[string]int{"GET": 200, "PUT": 405, "DELETE": 405} {
 		if resp, body := request(t, method, s.url+"/v2/a/manifests/1", "", strings.NewReader("{}")); resp.StatusCode != want {
 			t.Errorf("%s: %d %s", method, resp.StatusCode, body)
+		}
+	}
+}
+
+func TestSparse(t *testing.T) {
+	index := registrytest.NewIndex([]image.Platform{{OS: "linux", Architecture: "amd64"}}, []registrytest.Image{registrytest.Hello("absent")})
+	for yaml, want := range map[string]int{"": 404, "sparse: true": 201} {
+		s := run(t, filled(t, "a"), yaml, Options{})
+		data := string(index.Blobs[len(index.Blobs)-1].Data)
+		if resp, body := request(t, "PUT", s.url+"/v2/a/manifests/2", "", strings.NewReader(data)); resp.StatusCode != want {
+			t.Errorf("%q: %d %s", yaml, resp.StatusCode, body)
 		}
 	}
 }

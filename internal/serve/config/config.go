@@ -14,6 +14,7 @@ type Config struct {
 	Addr     string `yaml:"addr"`      // where to listen
 	URL      string `yaml:"url"`       // how clients call the registry, where that differs
 	ReadOnly bool   `yaml:"read-only"` // refuse everything that changes content
+	Sparse   bool   `yaml:"sparse"`    // accept manifests that refer to what is not there
 	State    string `yaml:"state"`     // folder for uploads, keys and queues; empty: "serve" in dir
 
 	TrustedProxies []string `yaml:"trusted-proxies"` // addresses or CIDR whose X-Forwarded-* count

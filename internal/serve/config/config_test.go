@@ -27,6 +27,7 @@ func TestValues(t *testing.T) {
 	c, err := Parse("f", []byte(`
 addr: :5000
 read-only: true
+sparse: true
 limits: {body: 10GiB, manifest: 4194304, stall: 90s, requests: 2.5}
 auth:
   tokens: [{name: ci, sha256: "`+strings.Repeat("ab", 32)+`", expires: 2027-01-31}]
@@ -44,6 +45,7 @@ webhooks: [{name: a, url: "http://127.0.0.1/"}]
 	for what, ok := range map[string]bool{
 		"addr":             c.Addr == ":5000",
 		"read-only":        c.ReadOnly,
+		"sparse":           c.Sparse,
 		"body":             c.Limits.Body == 10<<30,
 		"manifest":         c.Limits.Manifest == 4<<20,
 		"stall":            c.Limits.Stall == 90*time.Second,
