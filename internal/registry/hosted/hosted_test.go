@@ -6,6 +6,7 @@ import (
 	"iter"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -31,6 +32,7 @@ type fixture struct {
 	t   testing.TB
 	s   *store.Store
 	r   *hosted.Registry
+	mu  sync.Mutex
 	now time.Time
 }
 
@@ -59,6 +61,8 @@ func openAt(t testing.TB, root string, o hosted.Options) *fixture {
 
 // clock never shows the same time twice, so that what happens has an order.
 func (f *fixture) clock() time.Time {
+	f.mu.Lock()
+	defer f.mu.Unlock()
 	f.now = f.now.Add(time.Microsecond)
 	return f.now
 }

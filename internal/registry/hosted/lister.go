@@ -42,7 +42,32 @@ func (r *Registry) Tags(ctx context.Context, repo, after string) iter.Seq2[strin
 	if err != nil {
 		return func(yield func(string, error) bool) { yield("", absent(err)) }
 	}
-	return r.s.RepoTags(ctx, in, after)
+	return func(yield func(string, error) bool) {
+		tags, ok, v := r.list(ctx, repo)
+		if ok {
+			i, found := slices.BinarySearch(tags, after)
+			if found {
+				i++
+			}
+			for _, tag := range tags[i:] {
+				if !yield(tag, nil) {
+					return
+				}
+			}
+			return
+		}
+		for tag, err := range r.s.RepoTags(ctx, in, after) {
+			if !yield(tag, err) || err != nil {
+				return
+			}
+			if len(tags) <= maxList {
+				tags = append(tags, tag)
+			}
+		}
+		if after == "" && len(tags) <= maxList {
+			r.seen.keepList(v, repo, tags)
+		}
+	}
 }
 
 // Repos implements registry.RepoLister.

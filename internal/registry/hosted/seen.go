@@ -17,6 +17,7 @@ type seen struct {
 	version store.Version
 	tags    map[tagKey]registry.Descriptor
 	parts   map[partKey]store.Part
+	lists   map[string][]string // the tags of a repository
 }
 
 type tagKey struct{ repo, tag string }
@@ -94,7 +95,32 @@ func (r *Registry) part(ctx context.Context, repo string, d digest.Digest) (stor
 // add after he asked for the version.
 func (c *seen) at(v store.Version) {
 	if c.parts == nil || !c.version.Same(v) || len(c.parts)+len(c.tags) >= maxBounded {
-		c.tags, c.parts = map[tagKey]registry.Descriptor{}, map[partKey]store.Part{}
+		c.tags, c.parts, c.lists = map[tagKey]registry.Descriptor{}, map[partKey]store.Part{}, map[string][]string{}
 	}
 	c.version = v
+}
+
+const (
+	// maxList bounds the tags of a list that is remembered, and maxLists how many lists are.
+	maxList  = 10_000
+	maxLists = 100
+)
+
+// list returns the tags of a repository if they are remembered, and the version to remember them by else.
+func (r *Registry) list(ctx context.Context, repo string) ([]string, bool, store.Version) {
+	now := r.s.CurrentVersion(ctx)
+	c := &r.seen
+	c.mu.RLock()
+	defer c.mu.RUnlock()
+	tags, ok := c.lists[repo]
+	return tags, ok && c.version.Same(now), now
+}
+
+func (c *seen) keepList(v store.Version, repo string, tags []string) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.at(v)
+	if len(c.lists) < maxLists {
+		c.lists[repo] = tags
+	}
 }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"sync"
 )
 
@@ -31,7 +32,7 @@ type change struct {
 const maxGroup = 64
 
 // changeDurably runs f in a transaction, which it may share with other changes. When it returns nil the
-// changes of f, and the files it moved to blobs/, survive power loss. An error of f
+// changes of f survive power loss, and so do names of files in the folders that it lists in moves. An error of f
 // undoes what f did and nothing else.
 func (s *Store) changeDurably(ctx context.Context, f func(tx querier, m *moves) error) error {
 	if err := s.writable(); err != nil {
@@ -89,18 +90,17 @@ func (s *Store) runGroups(own *change) {
 func (s *Store) runGroup(batch []*change) {
 	moved := make([]*moves, len(batch))
 	err := s.updateDurably(context.Background(), func(tx querier) error {
-		files := false
+		var dirs []string
 		for i, c := range batch {
 			moved[i] = &moves{s: s}
 			if c.err = s.runChange(tx, c, moved[i]); c.err != nil {
 				moved[i].undo()
+				continue
 			}
-			files = files || moved[i].sync || len(moved[i].done) > 0
+			dirs = append(dirs, moved[i].sync...)
 		}
-		if !files {
-			return nil
-		}
-		return syncPaths(s.blobDirs()...)
+		slices.Sort(dirs)
+		return syncPaths(slices.Compact(dirs)...)
 	})
 	for i, c := range batch {
 		if err != nil && moved[i] != nil {

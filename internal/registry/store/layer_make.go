@@ -113,7 +113,7 @@ type moves struct {
 	s     *Store
 	done  [][2]string // from, to
 	trash []string    // where things were moved away to
-	sync  bool        // changeDurably is to sync the folders of blobs though nothing was moved
+	sync  []string    // folders that changeDurably is to sync
 }
 
 // away moves path, if there is something, to tmp/.

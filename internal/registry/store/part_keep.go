@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"path/filepath"
 	"time"
 
 	"nacre/internal/image"
@@ -53,7 +54,7 @@ func (s *Store) KeepManifest(ctx context.Context, k Keeping) error {
 		if err := insertClaims(ctx, tx, claims); err != nil {
 			return err
 		}
-		m.sync = true // the manifest's file was moved, but its name not synced
+		m.sync = append(m.sync, filepath.Dir(s.blobPath(k.Desc.Digest))) // PutPart did not
 		if k.Tag == "" {
 			return nil
 		}

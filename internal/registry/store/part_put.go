@@ -48,6 +48,7 @@ func (s *Store) AdoptPart(ctx context.Context, repo string, d registry.Descripto
 		if err := m.to(path, to); err != nil {
 			return err
 		}
+		m.sync = append(m.sync, filepath.Dir(to))
 		return s.insertBlob(ctx, tx, d, "", "")
 	})
 	if err != nil {

@@ -28,6 +28,8 @@ func TestMain(m *testing.M) {
 		os.Exit(m.Run())
 	case "busy":
 		exit(busy())
+	case "push":
+		exit(pushing())
 	case "story":
 		exit(story())
 	case "fetch":
