@@ -151,7 +151,9 @@ func (f pushFlags) push(ctx context.Context, a *app, ref registry.Ref, o compres
 		return err
 	}
 	o.Sink = pr.sink
-	d, err := compressed.Send(ctx, r, ref, a.opened, registry.Ref{Repo: ref.Repo, Digest: img.Target.Digest}, o, registry.CopyOptions{Sink: pr.sink, Platform: p})
+	d, err := compressed.Send(ctx, r, ref, a.opened, registry.Ref{Repo: ref.Repo, Digest: img.Target.Digest}, o, registry.CopyOptions{
+		Sink: pr.sink, Platform: p, MountFrom: a.mountable(ctx, ref.Repo),
+	})
 	if cerr := pr.close(err); err == nil {
 		err = cerr
 	}

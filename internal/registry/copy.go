@@ -26,6 +26,9 @@ type CopyOptions struct {
 	// Partial leaves out images of an index that src does not have, as
 	// when only one platform of it was ever pulled. The index is copied as it is.
 	Partial bool
+	// MountFrom names repositories of dst, in its words, that may have a blob: where dst is a Mounter it is
+	// mounted from one of them. nil: nothing is known.
+	MountFrom func(Descriptor) []string
 	// Referrers copies what refers to the copied manifests as its subject (signatures, SBOMs), and
 	// what refers to that. src must be able to list it.
 	Referrers bool

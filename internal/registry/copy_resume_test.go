@@ -171,6 +171,20 @@ func TestCopyMounts(t *testing.T) {
 			t.Errorf("%s: mounted from another registry: %v", name, err)
 		}
 	}
+	// Who knows where blobs are says so.
+	known := &mounter{recorder: newRecorder()}
+	o := registry.CopyOptions{MountFrom: func(d registry.Descriptor) []string {
+		if d.Digest == img.Blobs[0].Digest {
+			return []string{"localhost/b", "localhost/a"}
+		}
+		return nil
+	}}
+	if err := registrytest.Push(t.Context(), known.Registry, "", img.Blobs[0]); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := registry.Copy(t.Context(), known, b, source(t, "x", img), registrytest.Ref("x"), o); err != nil || len(known.mounted) != 1 || len(known.committed) != 3 {
+		t.Errorf("mounted %s, sent %s: %v", known.mounted, known.committed, err)
+	}
 	r := &mounter{recorder: newRecorder(), refuse: io.ErrClosedPipe}
 	registrytest.Put(t, r.Registry, a, img)
 	if _, err := registry.Copy(t.Context(), r, b, r, a, registry.CopyOptions{}); !errors.Is(err, io.ErrClosedPipe) {

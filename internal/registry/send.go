@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"reflect"
+	"slices"
 	"time"
 
 	"nacre/internal/event"
@@ -33,8 +34,8 @@ func (t *transfer) sendBlob(ctx context.Context, d Descriptor) error {
 			s.cached = ok
 			return err
 		}
-		if ok, err := t.mount(ctx, d); err != nil || ok {
-			s.cached, s.note = ok, "mounted from "+t.srcRepo
+		if from, err := t.mount(ctx, d); err != nil || from != "" {
+			s.cached, s.note = err == nil, "mounted from "+from
 			return err
 		}
 		err := t.fetch(ctx, d, s, true)
@@ -54,17 +55,30 @@ func damaged(err error) bool {
 	return errors.Is(err, ErrDigest) || errors.Is(err, ErrSize) || errors.Is(err, ErrInvalid)
 }
 
-// mount takes d from another repository of one and the same registry, where that can be had.
-func (t *transfer) mount(ctx context.Context, d Descriptor) (bool, error) {
+// maxMounts bounds in how many repositories a blob is looked for: each costs a request.
+const maxMounts = 2
+
+// mount takes d from another repository of dst, where that can be had, and says which.
+func (t *transfer) mount(ctx context.Context, d Descriptor) (from string, err error) {
 	m, ok := t.dst.(Mounter)
-	if !ok || t.srcRepo == t.dstRepo || !reflect.TypeOf(t.dst).Comparable() || any(t.dst) != any(t.src) {
-		return false, nil
+	if !ok {
+		return "", nil
 	}
-	err := m.Mount(ctx, t.dstRepo, t.srcRepo, d)
-	if errors.Is(err, ErrUnsupported) || errors.Is(err, ErrAbsent) {
-		return false, nil
+	var repos []string
+	if reflect.TypeOf(t.dst).Comparable() && any(t.dst) == any(t.src) {
+		repos = append(repos, t.srcRepo)
 	}
-	return err == nil, err
+	if t.o.MountFrom != nil {
+		repos = append(repos, t.o.MountFrom(d)...)
+	}
+	repos = slices.DeleteFunc(repos, func(repo string) bool { return repo == t.dstRepo })
+	for _, repo := range repos[:min(len(repos), maxMounts)] {
+		err := m.Mount(ctx, t.dstRepo, repo, d)
+		if err == nil || !errors.Is(err, ErrUnsupported) && !errors.Is(err, ErrAbsent) {
+			return repo, err
+		}
+	}
+	return "", nil
 }
 
 // fetch uploads d as it is read; with resume, after what the upload already has.

@@ -178,6 +178,34 @@ func TestPullKilled(t *testing.T) {
 	s.ok(t, "save", "-o", filepath.Join(t.TempDir(), "big.tar"), l.addr+"/big:1")
 }
 
+// TestPullInterrupted: Ctrl-C ends a pull at once, and the next goes on.
+func TestPullInterrupted(t *testing.T) {
+	t.Parallel()
+	reg := dockerRegistry(t)
+	const size = 8 << 20
+	pushed(t, reg, 1, size)
+	l := badLine(t, reg, 0, 8<<20)
+	s := newStore(t)
+	cmd := s.cmd("pull", l.addr+"/big:1")
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	for deadline := time.Now().Add(20 * time.Second); l.bytes.Load() < size/2 && time.Now().Before(deadline); {
+		time.Sleep(time.Millisecond)
+	}
+	cmd.Process.Signal(os.Interrupt)
+	cmd.Wait()
+	if code := cmd.ProcessState.ExitCode(); code != 130 {
+		t.Errorf("exit code %d, want 130", code)
+	}
+	s.check(t)
+	s.ok(t, "pull", l.addr+"/big:1")
+	if got := l.bytes.Load(); got > size+size/4 {
+		t.Errorf("%d bytes were sent for %d", got, size)
+	}
+	s.check(t)
+}
+
 // TestPullTwice: processes that pull one image at a time fetch each blob once.
 func TestPullTwice(t *testing.T) {
 	t.Parallel()
