@@ -115,8 +115,8 @@ func (u *upload) patch() (last bool, err error) {
 			return true, nil
 		}
 		limit = size
-	case u.d.Size > 0:
-		if size = u.d.Size - start; size == 0 {
+	case u.size > 0:
+		if size = u.size - start; size == 0 {
 			_, last, err := u.w.await(u.ctx, math.MaxInt64)
 			return last, err
 		}

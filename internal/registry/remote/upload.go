@@ -38,7 +38,8 @@ type upload struct {
 	stop  context.CancelFunc
 	p     place
 	e     *endpoint
-	d     registry.Descriptor // Digest "": not known yet
+	d     registry.Descriptor // of a draft, known from Commit on, which run may read after finish
+	size  int64               // as it was known at the beginning; 0: not
 	check *registry.Checker   // nil: not from its beginning, or a draft
 	sum   hash.Hash           // of a draft
 	begin int64               // offset of the first Write
@@ -91,6 +92,7 @@ func (r *Registry) Draft(ctx context.Context, repo string) (registry.Draft, erro
 // start begins the session and the sending.
 func (u *upload) start(ctx context.Context) error {
 	u.ctx, u.stop = context.WithCancel(ctx)
+	u.size = u.d.Size
 	if err := u.open(); err != nil {
 		u.stop()
 		return err
