@@ -138,10 +138,12 @@ func (a *app) serve(cmd *cobra.Command, c config.Config) error {
 			log.Error("writing down pull times", "error", err.Error())
 		}
 	}()
-	if len(c.Proxy) > 0 {
-		return errors.New("proxy: not there yet")
+	r, done, err := proxied(c, h, log)
+	if err != nil {
+		return err
 	}
-	s, err := serve.New(ctx, c, h, serve.Options{State: a.stateFolder(c), Log: log, Jobs: serveJobs(c, h), Version: version})
+	defer done()
+	s, err := serve.New(ctx, c, r, serve.Options{State: a.stateFolder(c), Log: log, Jobs: serveJobs(c, h), Version: version})
 	if err != nil {
 		return err
 	}

@@ -52,6 +52,11 @@ func hostedOptions(c config.Config, s *store.Store, log *slog.Logger) hosted.Opt
 			o.Retention = append(o.Retention, hosted.Rule{Repos: p, Last: r.KeepLast, Pulled: r.PulledWithin, Pushed: r.PushedWithin, Tags: r.KeepTags})
 		}
 	}
+	for _, p := range c.Proxy {
+		if p.Keep > 0 {
+			o.Retention = append(o.Retention, hosted.Rule{Repos: storedPrefix(p.Prefix) + "/**", Pulled: p.Keep, Pushed: p.Keep})
+		}
+	}
 	return o
 }
 

@@ -54,13 +54,14 @@ var arrows = map[string][]string{
 	"internal/registry/registrytest": {"internal/event", "internal/image", "internal/registry", "internal/registry/mem"},
 
 	// A registry for others to use: configuration, and who may do what.
-	"internal/serve/config":  {},
-	"internal/serve/glob":    {},
-	"internal/serve/watch":   {},
-	"internal/serve/auth":    {"internal/serve/config", "internal/serve/glob", "internal/serve/watch"},
-	"internal/serve/webhook": {"internal/serve/glob"},
-	"internal/serve/metrics": {},
-	"internal/serve":         {"internal/registry", "internal/registry/server", "internal/serve/..."},
+	"internal/serve/config":     {},
+	"internal/serve/glob":       {},
+	"internal/serve/watch":      {},
+	"internal/serve/auth":       {"internal/serve/config", "internal/serve/glob", "internal/serve/watch"},
+	"internal/serve/webhook":    {"internal/serve/glob"},
+	"internal/serve/metrics":    {},
+	"internal/registry/through": {"internal/image", "internal/registry"},
+	"internal/serve":            {"internal/registry", "internal/registry/server", "internal/serve/..."},
 	// What is to be copied where, read from a list.
 	"internal/registry/mirror": {"internal/image", "internal/registry"},
 

@@ -170,6 +170,7 @@ func (c *checker) proxies(all []Proxy) {
 	for i, p := range all {
 		key := at("proxy", i)
 		c.want(isRepo(p.Prefix), key+".prefix", "%q: want the beginning of a repository's name, as docker.io", p.Prefix)
+		c.want(p.Prefix != "library" && !strings.HasPrefix(p.Prefix, "library/"), key+".prefix", "%q: library is what docker leaves out of names", p.Prefix)
 		c.want(!seen[p.Prefix], key+".prefix", "%q: another has this prefix", p.Prefix)
 		seen[p.Prefix] = true
 		c.url(key+".remote", p.Remote, "http", "https")
