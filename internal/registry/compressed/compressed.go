@@ -115,12 +115,23 @@ func (r *Reader) Resolve(ctx context.Context, ref registry.Ref) (registry.Descri
 // content, and all that it refers to, can be opened.
 // Errors: registry.ErrAbsent, registry.ErrInvalid, those of compressing.
 func (r *Reader) Remake(ctx context.Context, d registry.Descriptor) (registry.Descriptor, error) {
-	l, err := r.s.Lease(ctx)
+	l, err := r.lease(ctx)
 	if err != nil {
 		return d, err
 	}
-	defer l.Release()
+	if l != nil {
+		defer l.Release()
+	}
 	return r.remake(ctx, l, d)
+}
+
+// lease holds what is made; of a store that is only read it is nil, and what is there already has to do.
+func (r *Reader) lease(ctx context.Context) (*store.Lease, error) {
+	l, err := r.s.Lease(ctx)
+	if errors.Is(err, registry.ErrReadOnly) {
+		return nil, nil
+	}
+	return l, err
 }
 
 // Open implements registry.Reader. A compressed form that the store dropped is made again.

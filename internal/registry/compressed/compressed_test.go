@@ -295,3 +295,39 @@ func TestConform(t *testing.T) {
 		}{compressed.New(s, compressed.Options{Compression: layer.Compression{Kind: layer.Uncompressed}}), s}
 	})
 }
+
+// TestReadOnly: from a store that is only read, what is compressed already can be had, and nothing else.
+func TestReadOnly(t *testing.T) {
+	root := t.TempDir()
+	s := openStore(t, root)
+	build(t, s, "app", 1000)
+	d, err := compressed.New(s, compressed.Options{}).Resolve(t.Context(), registrytest.Ref("app"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	build(t, s, "other", 2000)
+	s.Close()
+	ro, err := store.Open(t.Context(), root, store.Options{ReadOnly: true})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer ro.Close()
+	r := compressed.New(ro, compressed.Options{})
+	if got, err := r.Resolve(t.Context(), registrytest.Ref("app")); err != nil || got.Digest != d.Digest {
+		t.Errorf("%s, %v; want %s", got.Digest, err, d.Digest)
+	}
+	wantWhole(t, r, d)
+	if _, err := compressed.Send(t.Context(), mem.New(), registrytest.Ref("x/app"), ro, registrytest.Ref("app"), compressed.Options{}, registry.CopyOptions{}); err != nil {
+		t.Errorf("send: %v", err)
+	}
+	// The form is known, and the manifest with docker's types is made without being kept.
+	docker := compressed.New(ro, compressed.Options{Types: compressed.Docker})
+	if d, err = docker.Resolve(t.Context(), registrytest.Ref("app")); err != nil || d.MediaType != image.TypeDockerManifest {
+		t.Errorf("%s, %v", d.MediaType, err)
+	} else {
+		wantWhole(t, docker, d)
+	}
+	if _, err := r.Resolve(t.Context(), registrytest.Ref("other")); !errors.Is(err, registry.ErrReadOnly) {
+		t.Errorf("what is not compressed yet: %v", err)
+	}
+}

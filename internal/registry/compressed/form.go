@@ -3,6 +3,7 @@ package compressed
 import (
 	"context"
 	"errors"
+	"fmt"
 	"io"
 	"os"
 	"path/filepath"
@@ -58,6 +59,9 @@ func (r *Reader) retype(mediaType string, types Types, kind string) string {
 
 // form returns a compressed form of a layer whose blob is there, making it if it is not.
 func (r *Reader) form(ctx context.Context, l *store.Lease, diffID digest.Digest, c layer.Compression) (store.Form, error) {
+	if l == nil {
+		return store.Form{}, fmt.Errorf("compress: %w", registry.ErrReadOnly)
+	}
 	p := &packing{r: r, c: c, diffID: diffID}
 	defer p.cancel()
 	f, made, err := r.s.MakeForm(ctx, l, diffID, c.Name(), OCI.layer(c.Kind), p.pack)

@@ -219,8 +219,8 @@ func (r *Reader) keep(ctx context.Context, d registry.Descriptor, config []byte,
 	if err == nil {
 		return alike(d, now), nil
 	}
-	// Without room in the store it may still be sent.
-	if full := r.to != nil && errors.Is(err, unix.ENOSPC); !full && !errors.Is(err, registry.ErrAbsent) {
+	// Without room in the store it may still be sent; from one that is only read it may still be read.
+	if full := r.to != nil && errors.Is(err, unix.ENOSPC); !full && !errors.Is(err, registry.ErrAbsent) && !errors.Is(err, registry.ErrReadOnly) {
 		return d, err
 	}
 	mediaType, err := image.MediaTypeOf(data)

@@ -33,11 +33,13 @@ func Send(ctx context.Context, dst registry.Writer, as registry.Ref, s *store.St
 	if d, ok := dst.(registry.Drafter); ok {
 		r.to = &outlet{drafter: d, repo: as.Repo}
 	}
-	l, err := s.Lease(ctx)
+	l, err := r.lease(ctx)
 	if err != nil {
 		return registry.Descriptor{}, err
 	}
-	defer l.Release()
+	if l != nil {
+		defer l.Release()
+	}
 	d, err := r.choose(ctx, ref, copy.Platform)
 	if err != nil {
 		return registry.Descriptor{}, err

@@ -32,6 +32,9 @@ func (s *Store) Remade(ctx context.Context, src digest.Digest, how string) (regi
 // KeepRemade keeps what src, which is here, was remade into: a manifest or index as bytes,
 // and its config where that is another than src's (else nil). Errors: registry.ErrAbsent, registry.ErrInvalid.
 func (s *Store) KeepRemade(ctx context.Context, src digest.Digest, how string, config, manifest []byte) (registry.Descriptor, error) {
+	if err := s.writable(); err != nil {
+		return registry.Descriptor{}, err
+	}
 	mediaType, err := image.MediaTypeOf(manifest)
 	if err != nil {
 		return registry.Descriptor{}, fmt.Errorf("%w: %w", registry.ErrInvalid, err)
