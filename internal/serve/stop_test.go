@@ -4,6 +4,7 @@ import (
 	"bufio"
 	"bytes"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"net"
@@ -201,6 +202,41 @@ func TestConnections(t *testing.T) {
 	first.Close()
 	if status := <-answered; status != 200 {
 		t.Errorf("the second: %d", status)
+	}
+}
+
+// TestConnectionsSendFiles keeps what lets the kernel send files, and ends Accept with Close.
+func TestConnectionsSendFiles(t *testing.T) {
+	inner, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	l := limitConnections(inner, 1)
+	client, err := net.Dial("tcp", l.Addr().String())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer client.Close()
+	c, err := l.Accept()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, ok := c.(io.ReaderFrom); !ok {
+		t.Errorf("%T has no ReadFrom", c)
+	}
+	ended := make(chan error)
+	go func() {
+		_, err := l.Accept() // there is no place
+		ended <- err
+	}()
+	l.Close()
+	if err := <-ended; !errors.Is(err, net.ErrClosed) {
+		t.Errorf("accept after close: %v", err)
+	}
+	c.Close()
+	c.Close() // frees one place only
+	if n := len(l.(*limitedListener).places); n != 0 {
+		t.Errorf("%d places are taken", n)
 	}
 }
 

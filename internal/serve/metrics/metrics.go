@@ -98,6 +98,9 @@ func (h *head[T]) at(values []string, make func() *T) *T {
 	return v
 }
 
+// escape writes a value between quotation marks. It is built when first used, and every request uses it.
+var escape = strings.NewReplacer(`\`, `\\`, `"`, `\"`, "\n", `\n`)
+
 // key is a combination as it is written: method="GET",status="200".
 func (h *head[T]) key(values []string) string {
 	var b strings.Builder
@@ -107,7 +110,7 @@ func (h *head[T]) key(values []string) string {
 		}
 		b.WriteString(h.labels[i])
 		b.WriteString(`="`)
-		b.WriteString(strings.NewReplacer(`\`, `\\`, `"`, `\"`, "\n", `\n`).Replace(v))
+		b.WriteString(escape.Replace(v))
 		b.WriteByte('"')
 	}
 	return b.String()
