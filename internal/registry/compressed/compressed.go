@@ -60,7 +60,6 @@ type Reader struct {
 
 	mu   sync.Mutex // around o.Step and what follows
 	kept map[digest.Digest]document
-	sent map[digest.Digest]store.Form // by diffID: those that the store had no room for
 }
 
 // document is a manifest or config that the store does not keep, because it does not have what it was made of.
@@ -88,7 +87,7 @@ func New(s *store.Store, o Options) *Reader {
 	if o.Parallel <= 0 {
 		o.Parallel = 4
 	}
-	r := &Reader{s: s, src: o.Source, o: o, how: o.Compression.Name(), kept: map[digest.Digest]document{}, sent: map[digest.Digest]store.Form{}}
+	r := &Reader{s: s, src: o.Source, o: o, how: o.Compression.Name(), kept: map[digest.Digest]document{}}
 	if o.Force {
 		r.how += ",force"
 	}
