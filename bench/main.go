@@ -23,7 +23,7 @@ func main() {
 	var o options
 	var which, peers string
 	flag.StringVar(&o.nacre, "nacre", "bin/nacre", "the nacre to measure")
-	flag.StringVar(&which, "w", "all", "workloads, separated by commas: W1, W2, W3, W4 or all")
+	flag.StringVar(&which, "w", "all", "workloads, separated by commas: W1, W2, W3, W4, R (registry servers) or all")
 	flag.StringVar(&peers, "peers", "docker,buildah,podman", "builders to compare with, where installed")
 	flag.IntVar(&o.rounds, "n", 5, "rounds; the median is reported")
 	flag.StringVar(&o.dir, "dir", ".cache/bench", "where contexts are kept and stores made: a disk, not a tmpfs")
@@ -65,8 +65,14 @@ func run(o options) (err error) {
 			chosen = append(chosen, w)
 		}
 	}
-	if len(chosen) == 0 {
+	registries := slices.Contains(o.workloads, "ALL") || slices.Contains(o.workloads, registryWorkload)
+	if len(chosen) == 0 && !registries {
 		return fmt.Errorf("-w %s: no such workload", strings.Join(o.workloads, ","))
+	}
+	if registries {
+		if err := runRegistries(o); err != nil || len(chosen) == 0 {
+			return err
+		}
 	}
 	base, err := exec.Command("scripts/setup", "busybox").Output()
 	if err != nil {
@@ -95,11 +101,25 @@ func run(o options) (err error) {
 		if o.report == "" {
 			continue
 		}
-		if err := r.write(o.report); err != nil {
+		if err := writeSection(o.report, w.name, r.markdown()); err != nil {
 			return err
 		}
 	}
 	return nil
+}
+
+// runRegistries measures registry servers.
+func runRegistries(o options) error {
+	rows, err := measureRegistries(o)
+	if err != nil {
+		return err
+	}
+	table := registryTable(rows, o.rounds)
+	fmt.Print(table)
+	if o.report == "" {
+		return nil
+	}
+	return writeSection(o.report, registryWorkload, table+"\n")
 }
 
 // start brings up nacre and every peer that is installed, each with a store of its own.

@@ -70,8 +70,8 @@ Processor time counts every process, a daemon's too; memory is the largest of an
 the builder takes; the goal is the ratio the design asks for.
 `
 
-// write puts the tables into the page, in place of what an earlier run said of this workload.
-func (r results) write(page string) error {
+// writeSection puts a workload's tables into the page, in place of what an earlier run said of it.
+func writeSection(page, name, tables string) error {
 	text, err := os.ReadFile(page)
 	if errors.Is(err, fs.ErrNotExist) {
 		text, err = []byte(pageHead), nil
@@ -79,8 +79,8 @@ func (r results) write(page string) error {
 	if err != nil {
 		return err
 	}
-	begin, end := "<!-- "+r.workload.name+" -->\n", "<!-- end of "+r.workload.name+" -->\n"
-	section := begin + r.markdown() + end
+	begin, end := "<!-- "+name+" -->\n", "<!-- end of "+name+" -->\n"
+	section := begin + tables + end
 	if i, j := bytes.Index(text, []byte(begin)), bytes.Index(text, []byte(end)); i >= 0 && j > i {
 		text = append(append(text[:i:i], section...), text[j+len(end):]...)
 	} else {
