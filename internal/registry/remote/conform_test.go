@@ -3,6 +3,7 @@ package remote_test
 import (
 	"context"
 	"errors"
+	"fmt"
 	"io"
 	"iter"
 	"net/http"
@@ -17,42 +18,52 @@ import (
 	"nacre/internal/registry/remote"
 )
 
-// world is one host seen as all registries: the domains of the suite's names become first parts
-// of paths.
-type world struct{ h *remote.Host }
+// world is a folder of one host seen as all registries: the domains of the suite's names become
+// parts of paths.
+type world struct {
+	h      *remote.Host
+	folder string
+}
 
-func in(repo string) string  { return strings.ReplaceAll(repo, ":", "__") }
-func out(repo string) string { return strings.ReplaceAll(repo, "__", ":") }
+func (w world) in(repo string) string { return w.folder + strings.ReplaceAll(repo, ":", "__") }
 
-func inRef(ref registry.Ref) registry.Ref {
-	ref.Repo = in(ref.Repo)
+// out is false for what is in another folder.
+func (w world) out(repo string) (string, bool) {
+	repo, ok := strings.CutPrefix(repo, w.folder)
+	return strings.ReplaceAll(repo, "__", ":"), ok
+}
+
+func (w world) inRef(ref registry.Ref) registry.Ref {
+	ref.Repo = w.in(ref.Repo)
 	return ref
 }
 
 func (w world) Resolve(ctx context.Context, ref registry.Ref) (registry.Descriptor, error) {
-	return w.h.Resolve(ctx, inRef(ref))
+	return w.h.Resolve(ctx, w.inRef(ref))
 }
 
 func (w world) Open(ctx context.Context, repo string, d registry.Descriptor) (io.ReadCloser, error) {
-	return w.h.Open(ctx, in(repo), d)
+	return w.h.Open(ctx, w.in(repo), d)
 }
 
 func (w world) Has(ctx context.Context, repo string, d registry.Descriptor) (bool, error) {
-	return w.h.Has(ctx, in(repo), d)
+	return w.h.Has(ctx, w.in(repo), d)
 }
 
 func (w world) Create(ctx context.Context, repo string, d registry.Descriptor) (registry.Upload, error) {
-	return w.h.Create(ctx, in(repo), d)
+	return w.h.Create(ctx, w.in(repo), d)
 }
 
 func (w world) Tag(ctx context.Context, ref registry.Ref, d registry.Descriptor) error {
-	return w.h.Tag(ctx, inRef(ref), d)
+	return w.h.Tag(ctx, w.inRef(ref), d)
 }
 
-func (w world) Untag(ctx context.Context, ref registry.Ref) error { return w.h.Untag(ctx, inRef(ref)) }
+func (w world) Untag(ctx context.Context, ref registry.Ref) error {
+	return w.h.Untag(ctx, w.inRef(ref))
+}
 
 func (w world) Delete(ctx context.Context, repo string, d digest.Digest) error {
-	return w.h.Delete(ctx, in(repo), d)
+	return w.h.Delete(ctx, w.in(repo), d)
 }
 
 func (w world) Refs(ctx context.Context) iter.Seq2[registry.Named, error] {
@@ -63,8 +74,10 @@ func (w world) Refs(ctx context.Context) iter.Seq2[registry.Named, error] {
 				yield(n, err)
 				return
 			}
-			n.Ref.Repo = out(n.Ref.Repo)
-			all = append(all, n)
+			if repo, ok := w.out(n.Ref.Repo); ok {
+				n.Ref.Repo = repo
+				all = append(all, n)
+			}
 		}
 		slices.SortFunc(all, func(a, b registry.Named) int { return strings.Compare(a.Ref.String(), b.Ref.String()) })
 		for _, n := range all {
@@ -78,7 +91,7 @@ func (w world) Refs(ctx context.Context) iter.Seq2[registry.Named, error] {
 // TestConform: a client of our own server keeps the contract whole.
 func TestConform(t *testing.T) {
 	registrytest.Conform(t, func(t testing.TB) registry.Registry {
-		return world{client(t, remote.Options{}).Host(serve(t, nil).addr)}
+		return world{client(t, remote.Options{}).Host(serve(t, nil).addr), ""}
 	})
 }
 
@@ -93,7 +106,7 @@ func TestConformHTTP2(t *testing.T) {
 				h.ServeHTTP(w, r)
 			})
 		})
-		return world{client(t, remote.Options{Hosts: remote.Hosts{f.addr: {Insecure: true, Chunk: 50_000}}}).Host(f.addr)}
+		return world{client(t, remote.Options{Hosts: remote.Hosts{f.addr: {Insecure: true, Chunk: 50_000}}}).Host(f.addr), ""}
 	})
 }
 
@@ -134,8 +147,10 @@ func (w withoutUntag) Refs(ctx context.Context) iter.Seq2[registry.Named, error]
 }
 
 func TestConformDocker(t *testing.T) {
+	addr, n := docker(t), 0
 	registrytest.Conform(t, func(t testing.TB) registry.Registry {
-		w := world{client(t, remote.Options{}).Host(docker(t))}
+		n++
+		w := world{client(t, remote.Options{}).Host(addr), fmt.Sprintf("world-%d/", n)}
 		return withoutUntag{w, t, map[registry.Ref]bool{}}
 	})
 }
