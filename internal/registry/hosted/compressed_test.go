@@ -111,6 +111,11 @@ func TestCompressed(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
+	for left, err := range f.s.Images(t.Context()) {
+		if err != nil || left.Target.Digest != img.Desc().Digest {
+			t.Errorf("what was built is still an image: %s %v, %v", left.Target.Digest, left.Names, err)
+		}
+	}
 	f.later(48 * time.Hour)
 	if _, err := f.r.Collect(t.Context(), hosted.CollectOptions{}); err != nil {
 		t.Fatal(err)

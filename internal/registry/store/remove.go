@@ -98,10 +98,32 @@ func (u *unname) remove(ctx context.Context, tx querier, nameOrID string) error 
 		}
 	}
 	names, err = u.untag(ctx, tx, names, drop)
-	if err != nil || len(names) > 0 {
+	if err != nil {
 		return err
 	}
+	if len(names) > 0 {
+		return u.dropTwins(ctx, tx, f.images, drop)
+	}
 	return u.delete(ctx, tx, id, nil, true)
+}
+
+// dropTwins removes those of images, all with one ID, that have lost their last name while others have
+// names still: to people they are one image, and it would be listed twice.
+func (u *unname) dropTwins(ctx context.Context, tx querier, images []Image, drop []registry.Ref) error {
+	for _, img := range images {
+		lost := len(img.Names) > 0 && !slices.ContainsFunc(img.Names, func(n registry.Ref) bool { return !slices.Contains(drop, n) })
+		if !lost {
+			continue
+		}
+		if user, err := holder(ctx, tx, img.Target.Digest); err != nil || user != "" {
+			return err
+		}
+		if err := deleteImage(ctx, tx, img.Target.Digest); err != nil {
+			return err
+		}
+		u.targets = append(u.targets, img.Target.Digest)
+	}
+	return nil
 }
 
 // meant returns which of an image's names go when ref is to be removed.
