@@ -60,6 +60,10 @@ func hostedOptions(c config.Config, s *store.Store, log *slog.Logger) hosted.Opt
 	return o
 }
 
+// fixed tells whether nothing changes in the registry: copies of other registries do, though
+// clients may only read.
+func fixed(c config.Config) bool { return c.ReadOnly && len(c.Proxy) == 0 }
+
 // selfName is what images of the store may be called to be part of the registry.
 func selfName(c config.Config) string {
 	if u, err := url.Parse(c.URL); err == nil && u.Host != "" {
@@ -70,7 +74,7 @@ func selfName(c config.Config) string {
 
 // serveJobs are what the server does beside requests.
 func serveJobs(c config.Config, h *hosted.Registry) []serve.Job {
-	if c.GC.Interval == 0 || c.ReadOnly {
+	if c.GC.Interval == 0 || fixed(c) {
 		return nil
 	}
 	return []serve.Job{{Name: "gc", Every: c.GC.Interval, Run: func(ctx context.Context) ([]any, error) {

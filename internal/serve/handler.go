@@ -3,7 +3,10 @@ package serve
 import (
 	"context"
 	"errors"
+	"fmt"
 	"net/http"
+	"runtime/debug"
+	"strconv"
 	"strings"
 	"time"
 
@@ -39,7 +42,7 @@ func (s *Server) handler() http.Handler {
 	mux := http.NewServeMux()
 	s.health(mux)
 	if s.gate != nil && s.gate.ServesTokens() {
-		mux.HandleFunc("/token", s.limited(s.gate.Token))
+		mux.HandleFunc("/token", s.limited(s.counted("token", s.gate.Token)))
 	}
 	if s.c.Metrics.Enabled && s.c.Metrics.Addr == "" {
 		mux.HandleFunc("GET /metrics", s.limited(s.authenticated(s.metrics)))
@@ -53,6 +56,7 @@ func (s *Server) handler() http.Handler {
 		r = r.WithContext(context.WithValue(r.Context(), visitKey{}, v))
 		s.measured.running.Add(1)
 		defer s.measured.running.Add(-1)
+		defer s.recovered(r)
 		// The mux would clean paths and redirect: the registry looks at them as they are.
 		if r.URL.Path == "/v2" || strings.HasPrefix(r.URL.Path, "/v2/") {
 			s.identify(v, r)
@@ -146,6 +150,39 @@ func (s *Server) refusal(v *visit, err error) error {
 		e.Header = http.Header{"Www-Authenticate": {ref.Challenge}}
 	}
 	return e
+}
+
+// recovered logs what went wrong in us, which ends this request alone.
+func (s *Server) recovered(r *http.Request) {
+	switch p := recover(); p {
+	case nil:
+	case http.ErrAbortHandler:
+		panic(p)
+	default:
+		s.o.Log.Error("panic", "method", r.Method, "path", limitText(r.URL.Path), "value", fmt.Sprint(p), "stack", string(debug.Stack()))
+		panic(http.ErrAbortHandler)
+	}
+}
+
+// counted counts what package server does not.
+func (s *Server) counted(kind string, h http.HandlerFunc) http.HandlerFunc {
+	return func(w http.ResponseWriter, r *http.Request) {
+		start, seen := time.Now(), &statusWriter{ResponseWriter: w, status: http.StatusOK}
+		h(seen, r)
+		s.measured.requests.Add(1, kind, strconv.Itoa(seen.status))
+		s.measured.seconds.Observe(time.Since(start).Seconds(), kind)
+	}
+}
+
+// statusWriter remembers the status of an answer.
+type statusWriter struct {
+	http.ResponseWriter
+	status int
+}
+
+func (w *statusWriter) WriteHeader(status int) {
+	w.status = status
+	w.ResponseWriter.WriteHeader(status)
 }
 
 // limited lets nobody ask for h too often.

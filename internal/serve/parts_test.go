@@ -3,11 +3,14 @@ package serve
 import (
 	"context"
 	"errors"
+	"net"
 	"net/http"
 	"strconv"
 	"strings"
 	"testing"
 	"time"
+
+	"nacre/internal/registry"
 )
 
 func TestClient(t *testing.T) {
@@ -91,9 +94,41 @@ func TestJobs(t *testing.T) {
 	}
 }
 
+// listener is one at an address that others reach.
+type listener struct{ net.Listener }
+
+func (listener) Addr() net.Addr { return &net.TCPAddr{IP: net.IPv4(192, 0, 2, 1), Port: 5000} }
+
 func TestAnnounce(t *testing.T) {
-	c := run(t, filled(t), "", Options{})
-	if len(c.log.lines(t, "serving")) != 1 || strings.Contains(c.log.String(), `"WARN"`) {
-		t.Error(c.log)
+	s := run(t, filled(t), "", Options{})
+	if len(s.log.lines(t, "serving")) != 1 || strings.Contains(s.log.String(), `"WARN"`) {
+		t.Errorf("at a loopback address: %s", s.log)
+	}
+	s.announce(listener{})
+	for _, want := range []string{"everybody on the network can read", "can push and delete"} {
+		if !strings.Contains(s.log.String(), want) {
+			t.Errorf("it does not say %q: %s", want, s.log)
+		}
+	}
+}
+
+// panicking is storage with a mistake in it.
+type panicking struct{ registry.Registry }
+
+func (panicking) Resolve(context.Context, registry.Ref) (registry.Descriptor, error) {
+	panic("a mistake")
+}
+
+// TestPanic: a mistake of ours ends one request, and is logged.
+func TestPanic(t *testing.T) {
+	s := run(t, panicking{filled(t)}, "", Options{})
+	if resp, err := http.Get(s.url + "/v2/a/manifests/1"); err == nil {
+		t.Errorf("answered %s", resp.Status)
+	}
+	if status, _ := s.get(t, "/v2/", ""); status != 200 {
+		t.Errorf("the next request: %d", status)
+	}
+	if l := s.log.lines(t, "panic"); len(l) != 1 || l[0]["value"] != "a mistake" {
+		t.Errorf("the log: %s", s.log)
 	}
 }

@@ -293,7 +293,7 @@ func TestLogsAndMetrics(t *testing.T) {
 	_, text := s.get(t, "/metrics", "root")
 	for _, want := range []string{
 		`nacre_requests_total{kind="manifest.get",status="200"} 1`, `nacre_requests_total{kind="manifest.get",status="401"} 1`,
-		`nacre_build_info{version="9.9"} 1`, `nacre_request_seconds_count{kind="manifest.get"} 2`, "nacre_requests_running 1", `nacre_sent_bytes_total{kind="manifest.get"}`,
+		`nacre_build_info{version="9.9"} 1`, `nacre_requests_total{kind="token",status="200"} 1`, `nacre_request_seconds_count{kind="manifest.get"} 2`, "nacre_requests_running 1", `nacre_sent_bytes_total{kind="manifest.get"}`,
 	} {
 		if !strings.Contains(text, want+"\n") && !strings.Contains(text, want+" ") {
 			t.Errorf("metrics have no %s:\n%s", want, text)

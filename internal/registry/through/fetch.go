@@ -22,7 +22,8 @@ type flight struct {
 	changed chan struct{} // closed, and made anew, when any of the following changes
 	size    int64         // bytes that are in the file
 	done    bool
-	err     error
+	err     error    // of the content: who reads it gets this in place of its end
+	unkept  error    // why it is not part of the local registry, whole as it is
 	file    *os.File // for new readers; closed by the last who has it
 	users   int
 }
@@ -52,22 +53,26 @@ func (r *Registry) fetch(up *Upstream, local, remote string, d registry.Descript
 	f := &flight{desc: d, path: file.Name(), changed: make(chan struct{}), file: file, users: 2} // the caller, and who fetches
 	r.flights[k] = f
 	r.wait.Go(func() {
-		err := r.carry(f, up, local, remote)
+		err := r.carry(f, up, remote)
+		var unkept error
+		if err == nil {
+			unkept = r.keep(f, local)
+		}
 		r.mu.Lock()
 		delete(r.flights, k)
 		r.mu.Unlock()
-		f.finish(err)
+		f.finish(err, unkept)
 		f.leave()
 		os.Remove(f.path) // it is still there if it was not adopted
-		if err != nil && r.ctx.Err() == nil {
+		if err := errors.Join(err, unkept); err != nil && r.ctx.Err() == nil {
 			r.o.Warn(local, fmt.Errorf("fetch %s: %w", d.Digest, err))
 		}
 	})
 	return f, nil
 }
 
-// carry fetches, verifies, and makes the blob the local registry's.
-func (r *Registry) carry(f *flight, up *Upstream, local, remote string) error {
+// carry fetches and verifies.
+func (r *Registry) carry(f *flight, up *Upstream, remote string) error {
 	rc, err := up.Source.Open(r.ctx, remote, f.desc)
 	if err != nil {
 		return err
@@ -83,11 +88,16 @@ func (r *Registry) carry(f *flight, up *Upstream, local, remote string) error {
 	case !v.Verified():
 		return registry.ErrDigest
 	}
+	return nil
+}
+
+// keep makes what was carried the local registry's. Who reads it need not care if that fails.
+func (r *Registry) keep(f *flight, local string) error {
 	if err := f.file.Sync(); err != nil {
 		return err
 	}
 	d := f.desc
-	d.Size = size
+	d.Size = f.size // nobody else writes any more
 	return r.Local.Adopt(r.ctx, local, d, f.path)
 }
 
@@ -106,10 +116,10 @@ func (f *flight) tell() {
 	f.changed = make(chan struct{})
 }
 
-func (f *flight) finish(err error) {
+func (f *flight) finish(err, unkept error) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	f.done, f.err = true, err
+	f.done, f.err, f.unkept = true, err, unkept
 	f.tell()
 }
 
@@ -127,11 +137,11 @@ func (f *flight) leave() {
 	}
 }
 
-// landed waits for the end.
+// landed waits until it is kept.
 func (f *flight) landed(ctx context.Context) error {
 	for {
 		f.mu.Lock()
-		done, err, changed := f.done, f.err, f.changed
+		done, err, changed := f.done, errors.Join(f.err, f.unkept), f.changed
 		f.mu.Unlock()
 		if done {
 			return err

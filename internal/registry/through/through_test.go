@@ -294,6 +294,31 @@ func TestLies(t *testing.T) {
 	w.pull(t, "1", img)
 }
 
+// TestUnkept: what cannot be kept is served all the same.
+func TestUnkept(t *testing.T) {
+	w := open(t)
+	img := w.push(t, "1", "one")
+	refuse := refusing{w.near}
+	r, err := through.New(refuse, []through.Upstream{{Prefix: "far", Source: w.far, Repo: "library"}}, through.Options{Warn: func(string, error) { w.warned.Add(1) }})
+	if err != nil {
+		t.Fatal(err)
+	}
+	registrytest.Check(t, r, "far/app", img)
+	if err := r.Close(); err != nil {
+		t.Error(err)
+	}
+	if w.warned.Load() == 0 {
+		t.Error("nobody was warned")
+	}
+}
+
+// refusing is a registry that keeps nothing.
+type refusing struct{ through.Local }
+
+func (refusing) Adopt(context.Context, string, registry.Descriptor, string) error {
+	return registry.ErrReadOnly
+}
+
 // TestReaderLeaves: a client that goes away does not end the fetch for others.
 func TestReaderLeaves(t *testing.T) {
 	w := open(t)
