@@ -141,6 +141,9 @@ func (s *Server) finish(x *exchange, up *session) error {
 	d := registry.Descriptor{Digest: x.req.Digest, Size: up.offset.Load()}
 	// What is whole is kept, even if the client has gone by now.
 	if err := s.keep(context.WithoutCancel(x.ctx()), up, f, d); err != nil {
+		if up.gone.Load() {
+			return registry.ErrAbsent // cancelled meanwhile
+		}
 		return err
 	}
 	return s.created(x, d)
