@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"testing"
+	"time"
 
 	"nacre/internal/image"
 	"nacre/internal/registry"
@@ -40,3 +41,6 @@ func AddImages(t testing.TB, s *Store, n int) {
 
 // AtPoints has f called wherever dying would leave something half done.
 func AtPoints(s *Store, f func(what string)) { s.testOnlyPoint = f }
+
+// SetStall has s wait no longer than d for an upload of another process that gets nothing.
+func SetStall(s *Store, d time.Duration) { s.stall = d }

@@ -19,6 +19,8 @@ import (
 	"nacre/internal/registry/layout"
 	"nacre/internal/registry/registrytest"
 	"nacre/internal/registry/store"
+
+	"golang.org/x/sys/unix"
 )
 
 // randomText is n bytes that do not compress, told apart by seed.
@@ -262,6 +264,40 @@ func TestTwoProcessesFetchOnce(t *testing.T) {
 		t.Errorf("layers were opened %d times, want each of 4 once", opens)
 	}
 	registrytest.Check(t, openAt(t, root, store.Options{}), "", img)
+}
+
+// TestStalledProcess: who waits for a process that does not get on does the work beside it, and both end well.
+func TestStalledProcess(t *testing.T) {
+	dir, img := writeLayout(t, large("stalled", 1))
+	root := t.TempDir()
+	p := start(t, "fetch", root, dir, "slow")
+	for deadline := time.Now().Add(20 * time.Second); size(t, root) < 100_000; time.Sleep(time.Millisecond) {
+		if time.Now().After(deadline) || !p.running() {
+			t.Fatal("it does not begin")
+		}
+	}
+	p.cmd.Process.Signal(unix.SIGSTOP)
+	defer p.cmd.Process.Kill()
+	s := openAt(t, root, store.Options{})
+	store.SetStall(s, 500*time.Millisecond)
+	l, err := layout.Open(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	ref := registrytest.Ref("fetched")
+	if _, err := registry.Copy(t.Context(), s, ref, l, ref, registry.CopyOptions{}); err != nil {
+		t.Fatal(err)
+	}
+	registrytest.Check(t, s, "", img)
+	p.cmd.Process.Signal(unix.SIGCONT)
+	if err := p.wait(); err != nil {
+		t.Errorf("%v: %s", err, p.stderr.String())
+	}
+	registrytest.Check(t, s, "", img)
+	if left := partials(t, s); len(left) > 0 {
+		t.Errorf("left: %q", left)
+	}
+	wantSound(t, s)
 }
 
 // size is how much has arrived: in partial/ and whole.

@@ -54,7 +54,8 @@ type Store struct {
 	wrote   bool                      // this process added content: Close may sync
 	closed  bool
 
-	partialOnce sync.Once // of boundPartials
+	partialOnce sync.Once     // of boundPartials
+	stall       time.Duration // uploadStall, but in tests
 
 	testOnlyPoint func(what string) // called wherever dying would leave something half done
 
@@ -102,7 +103,7 @@ func Open(ctx context.Context, root string, o Options) (*Store, error) {
 		o.Clock = time.Now
 	}
 	s := &Store{
-		root: root, o: o, boot: bootID(),
+		root: root, o: o, boot: bootID(), stall: uploadStall,
 		layers: map[digest.Digest]*opened{}, whole: map[digest.Digest]bool{}, hits: map[string]time.Time{}, uploads: map[digest.Digest]bool{},
 	}
 	if err := s.open(ctx); err != nil {

@@ -39,7 +39,7 @@ func (s *Store) awaitUpload(ctx context.Context, d registry.Descriptor) (unlock 
 	}
 	stalled, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
-	go watchStall(stalled, path, cancel)
+	go s.watchStall(stalled, path, cancel)
 	unlockFile, err := lockFile(stalled, path)
 	if errors.Is(context.Cause(stalled), errStalled) {
 		return forget, false, nil
@@ -56,7 +56,7 @@ func (s *Store) awaitUpload(ctx context.Context, d registry.Descriptor) (unlock 
 var errStalled = errors.New("the other upload got stuck")
 
 // watchStall cancels the wait for a lock whose holder shows no sign of progress.
-func watchStall(ctx context.Context, path string, cancel context.CancelCauseFunc) {
+func (s *Store) watchStall(ctx context.Context, path string, cancel context.CancelCauseFunc) {
 	tick := time.NewTicker(time.Second)
 	defer tick.Stop()
 	for {
@@ -64,7 +64,7 @@ func watchStall(ctx context.Context, path string, cancel context.CancelCauseFunc
 		case <-ctx.Done():
 			return
 		case <-tick.C:
-			if st, err := os.Stat(path); err == nil && time.Since(st.ModTime()) > uploadStall {
+			if st, err := os.Stat(path); err == nil && time.Since(st.ModTime()) > s.stall {
 				cancel(errStalled)
 				return
 			}
