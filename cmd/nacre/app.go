@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io/fs"
 	"os"
+	"sync"
 	"syscall"
 
 	"nacre/internal/event"
@@ -28,6 +29,8 @@ type app struct {
 	root, logLevel string
 	opened         *store.Store
 	registries     registries
+	pullOnce       sync.Once
+	pulling        *onceWriter
 }
 
 // store opens the store on first use, so that commands that need none (help,

@@ -45,11 +45,17 @@ func (a *app) fetch(ctx context.Context, ref registry.Ref, p *image.Platform, si
 		}
 		sink(e)
 	}}
-	d, err := registry.Copy(ctx, s, as, r, ref, o)
+	d, err := registry.Copy(ctx, a.pulled(s), as, r, ref, o)
 	if err != nil {
 		return fetched{}, fetchError(ref, err)
 	}
 	return fetched{d, came.Load() || before.Digest != d.Digest}, nil
+}
+
+// pulled is the store as pulls write to it.
+func (a *app) pulled(s *store.Store) registry.Writer {
+	a.pullOnce.Do(func() { a.pulling = &onceWriter{Writer: s} })
+	return a.pulling
 }
 
 // fetchError adds what to do, and says the name once.
