@@ -24,6 +24,7 @@ type buildFlags struct {
 	grants
 	caches                         cacheFlags
 	limits                         limitFlags
+	attest                         attestFlags
 	tags, args, labels, hosts      []string
 	contexts, outputs, annotations []string
 	noCacheFilter                  []string
@@ -78,6 +79,7 @@ standard input: a tar is the context, anything else the Dockerfile, with no cont
 	fl.BoolVar(&f.debug, "debug-shell", false, "open a shell in the root of a step that fails, then fail")
 	f.grants.register(fl)
 	f.caches.register(fl)
+	f.attest.register(fl)
 	f.limits.register(fl)
 	return cmd
 }
@@ -95,7 +97,7 @@ func runBuild(cmd *cobra.Command, a *app, f buildFlags, dir string) error {
 		return err
 	}
 	defer done()
-	if err := f.caches.apply(a, &o); err != nil {
+	if err := errors.Join(f.caches.apply(a, &o), f.attest.apply(&o)); err != nil {
 		return err
 	}
 	s, err := a.store(cmd.Context())

@@ -39,13 +39,10 @@ func (c *cacheFlags) apply(a *app, o *build.Options) error {
 		if err != nil {
 			return err
 		}
-		o.CacheTo = append(o.CacheTo, build.CacheTo{Name: e.String(), Open: e.writer, Max: e.max, IgnoreError: e.ignoreError, Compression: cacheCompression})
+		o.CacheTo = append(o.CacheTo, build.CacheTo{Name: e.String(), Open: e.writer, Max: e.max, IgnoreError: e.ignoreError, Compression: e.compression, Force: e.force})
 	}
 	return nil
 }
-
-// cacheCompression: only nacre reads it, so it may be what is fast for its size.
-var cacheCompression = layer.Compression{Kind: layer.Zstd}
 
 // cacheEntry is one of these flags as given.
 type cacheEntry struct {
@@ -53,6 +50,8 @@ type cacheEntry struct {
 	kind, dir        string
 	ref              registry.Ref // of a layout: the tag alone
 	max, ignoreError bool
+	compression      layer.Compression
+	force            bool
 }
 
 func (e cacheEntry) String() string {
@@ -65,7 +64,8 @@ func (e cacheEntry) String() string {
 // parseCache reads `type=local,dest=DIR,mode=max`, or the short form NAME of type=registry; place is what
 // the folder is called. Names of attributes are BuildKit's.
 func parseCache(a *app, flag, s, place string) (cacheEntry, error) {
-	e := cacheEntry{app: a, ref: registry.Ref{Tag: "latest"}}
+	// Only nacre reads it, so that it may be what is fast for its size.
+	e := cacheEntry{app: a, ref: registry.Ref{Tag: "latest"}, compression: layer.Compression{Kind: layer.Zstd}}
 	fields, err := csv.NewReader(strings.NewReader(s)).Read()
 	if err == nil && len(fields) == 1 && !strings.Contains(s, "=") {
 		fields = []string{"type=registry", "ref=" + s}
@@ -106,6 +106,12 @@ func (e *cacheEntry) set(key, value, place string) (err error) {
 			err = errors.New("want min or max")
 		}
 		e.max = value == "max"
+	case key == "compression" && to:
+		err = setCompression(&e.compression, value)
+	case key == "compression-level" && to:
+		err = setLevel(&e.compression, value)
+	case key == "force-compression" && to:
+		e.force, err = strconv.ParseBool(value)
 	case key == "ignore-error" && to:
 		e.ignoreError, err = strconv.ParseBool(value)
 	default:
@@ -118,6 +124,12 @@ func (e *cacheEntry) set(key, value, place string) (err error) {
 }
 
 func (e *cacheEntry) check(place string) error {
+	if _, err := e.compression.Normal(); err != nil {
+		return err
+	}
+	if e.compression.Kind == layer.EStargz {
+		return errors.New("compression=estargz changes layers: want gzip, zstd or uncompressed")
+	}
 	switch e.kind {
 	case "":
 		return errors.New("type is missing")
@@ -145,7 +157,7 @@ func known(place string) string {
 	if place == "src" {
 		return "type, src, tag, digest, ref"
 	}
-	return "type, dest, tag, ref, mode, ignore-error"
+	return "type, dest, tag, ref, mode, ignore-error, compression, compression-level, force-compression"
 }
 
 func (e cacheEntry) reader(ctx context.Context) (registry.Reader, registry.Ref, error) {

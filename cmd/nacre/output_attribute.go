@@ -27,24 +27,8 @@ func outputAttributes() []outputAttribute {
 		{"dest", "docker oci tar local", func(o *target, v string) error { o.dest = v; return nil }},
 		{"name", images, (*target).setNames},
 		{"tar", "docker oci", flag(func(o *target, on bool) { o.dir = !on })},
-		{"compression", images, func(o *target, v string) error {
-			o.export.Compressed.Compression.Kind = v
-			_, err := layer.Compression{Kind: v}.Normal()
-			if v == "" {
-				err = errors.New("want gzip, zstd, estargz or uncompressed")
-			}
-			return err
-		}},
-		{"compression-level", images, func(o *target, v string) error {
-			n, err := strconv.Atoi(v)
-			if err != nil || n < 0 {
-				return errors.New("want a number: 0 to 9 for gzip and estargz, 0 to 22 for zstd")
-			}
-			if o.export.Compressed.Compression.Level = n; n == 0 {
-				o.export.Compressed.Compression.Level = layer.LevelStored
-			}
-			return nil
-		}},
+		{"compression", images, func(o *target, v string) error { return setCompression(&o.export.Compressed.Compression, v) }},
+		{"compression-level", images, func(o *target, v string) error { return setLevel(&o.export.Compressed.Compression, v) }},
 		{"force-compression", images, flag(func(o *target, on bool) { o.export.Compressed.Force = on })},
 		{"oci-mediatypes", images, flag(func(o *target, on bool) {
 			if o.docker = !on; on {
@@ -78,6 +62,28 @@ func outputAttributes() []outputAttribute {
 		{"prefer-nondist-layers", images, flag(func(*target, bool) {})},
 		{"platform-split", "tar local", flag(func(o *target, on bool) { o.split = on })},
 	}
+}
+
+// setCompression is the attribute compression.
+func setCompression(c *layer.Compression, v string) error {
+	c.Kind = v
+	_, err := layer.Compression{Kind: v}.Normal()
+	if v == "" {
+		err = errors.New("want gzip, zstd, estargz or uncompressed")
+	}
+	return err
+}
+
+// setLevel is the attribute compression-level.
+func setLevel(c *layer.Compression, v string) error {
+	n, err := strconv.Atoi(v)
+	if err != nil || n < 0 {
+		return errors.New("want a number: 0 to 9 for gzip and estargz, 0 to 22 for zstd")
+	}
+	if c.Level = n; n == 0 {
+		c.Level = layer.LevelStored
+	}
+	return nil
 }
 
 // flag sets what is true or false; nothing after the "=" is true.
