@@ -86,11 +86,17 @@ func (s *Store) part(ctx context.Context, q querier, r Repo, d digest.Digest) (P
 // inNamed tells whether an image that was named here refers to d, however far down. Images
 // that were pushed are told by their parts: what their manifests only claim to be theirs, and is
 // another repository's, is not shown.
+//
+// It looks from the repository's own images down. From d upwards would tell by its time whether
+// other repositories have d.
 func inNamed(ctx context.Context, q querier, r Repo, d digest.Digest) (is bool, err error) {
-	err = q.QueryRowContext(ctx, `WITH RECURSIVE up (d) AS (SELECT ?1 UNION SELECT src FROM up JOIN edge ON dst = d
-			UNION SELECT src FROM up JOIN remade ON digest = d UNION SELECT src FROM up JOIN remade ON config = d AND config <> '')
-		SELECT EXISTS (SELECT 1 FROM up JOIN name ON target = d WHERE repo IN (?2, ?3)
-			AND NOT EXISTS (SELECT 1 FROM part WHERE part.repo = ?2 AND part.digest = target AND kept = 1))`, d, r.Name, r.Also).Scan(&is)
+	err = q.QueryRowContext(ctx, `WITH RECURSIVE made (d) AS (
+			SELECT target FROM name INDEXED BY name_made WHERE repo IN (?2, ?3) AND pushed = 0
+				AND NOT EXISTS (SELECT 1 FROM part WHERE part.repo = ?2 AND part.digest = target AND kept = 1)
+			UNION SELECT dst FROM made JOIN edge ON src = d
+			UNION SELECT digest FROM made JOIN remade ON src = d
+			UNION SELECT config FROM made JOIN remade ON src = d AND config <> '')
+		SELECT EXISTS (SELECT 1 FROM made WHERE d = ?1)`, d, r.Name, r.Also).Scan(&is)
 	return is, err
 }
 

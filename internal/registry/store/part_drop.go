@@ -101,7 +101,7 @@ func (s *Store) unreferred(ctx context.Context, tx querier, r Repo, d digest.Dig
 	if kept {
 		return nil
 	}
-	src, err := texts[digest.Digest](ctx, tx, `SELECT src FROM edge JOIN part ON repo = ? AND part.digest = src AND kept = 1 WHERE dst = ? LIMIT 1`, r.Name, d)
+	src, err := texts[digest.Digest](ctx, tx, `SELECT src FROM edge CROSS JOIN part ON repo = ? AND part.digest = src AND kept = 1 WHERE dst = ? LIMIT 1`, r.Name, d)
 	if err == nil && len(src) == 0 {
 		var named bool
 		if named, err = inNamed(ctx, tx, r, d); named {

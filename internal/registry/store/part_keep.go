@@ -148,7 +148,10 @@ func (s *Store) keepTag(ctx context.Context, tx querier, k Keeping, row imageRow
 	if err := s.insertImage(ctx, tx, row); err != nil {
 		return err
 	}
-	if err := s.insertName(ctx, tx, registry.Ref{Repo: k.Repo.Name, Tag: k.Tag}, k.Desc.Digest); err != nil {
+	_, err = tx.ExecContext(ctx, `INSERT INTO name (repo, tag, digest, target, added, pushed) VALUES (?, ?, '', ?, ?, 1)
+		ON CONFLICT (repo, tag, digest) DO UPDATE SET target = excluded.target, added = excluded.added, pushed = 1,
+			pulled = CASE WHEN target = excluded.target THEN pulled ELSE 0 END`, k.Repo.Name, k.Tag, k.Desc.Digest, s.now().UnixNano())
+	if err != nil {
 		return err
 	}
 	if !moved {

@@ -45,7 +45,6 @@ CREATE TABLE part (
 	PRIMARY KEY (repo, digest)
 ) WITHOUT ROWID;
 CREATE INDEX part_digest ON part (digest);
-CREATE INDEX part_until ON part (until);
 
 CREATE TABLE claim (
 	diffid TEXT NOT NULL,
@@ -66,6 +65,8 @@ CREATE TABLE referrer (
 CREATE INDEX referrer_digest ON referrer (digest);
 
 ALTER TABLE name ADD COLUMN pulled INTEGER NOT NULL DEFAULT 0;
+ALTER TABLE name ADD COLUMN pushed INTEGER NOT NULL DEFAULT 0;
+CREATE INDEX name_made ON name (repo) WHERE pushed = 0;
 `
 
 const format1 = `
