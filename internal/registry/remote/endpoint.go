@@ -9,6 +9,7 @@ import (
 	"net/http"
 	"net/url"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"golang.org/x/sync/semaphore"
@@ -25,6 +26,8 @@ type endpoint struct {
 	auth   *authorizer
 	gate   *semaphore.Weighted // nil: no limit
 	limit  *rate.Limiter
+
+	answered atomic.Bool // once, whatever it said
 
 	mu     sync.Mutex
 	scheme string    // "" until it is known

@@ -11,6 +11,7 @@ import (
 	"net/url"
 	"strconv"
 	"strings"
+	"syscall"
 	"time"
 )
 
@@ -35,6 +36,9 @@ type request struct {
 const (
 	attempts   = 6
 	firstPause = 200 * time.Millisecond
+	// firstAttempts are those at a registry that refuses connections and never had any: more likely
+	// it is not there at all, and somebody waits to be told.
+	firstAttempts = 2
 )
 
 // op names a request in errors, without its query, which may hold secrets.
@@ -53,6 +57,9 @@ func (e *endpoint) do(ctx context.Context, q *request, want ...int) (*http.Respo
 		resp, err := e.authorized(ctx, q)
 		if err != nil && ctx.Err() != nil {
 			return nil, context.Cause(ctx)
+		}
+		if err == nil {
+			e.answered.Store(true)
 		}
 		if err == nil && is(resp.StatusCode, want...) {
 			return resp, nil
@@ -77,7 +84,7 @@ func (e *endpoint) do(ctx context.Context, q *request, want ...int) (*http.Respo
 
 // pause tells how long to wait after the nth attempt, and whether there is to be another.
 func (e *endpoint) pause(n int, resp *http.Response, err error) (time.Duration, bool) {
-	if n >= attempts {
+	if n >= attempts || n >= firstAttempts && !e.answered.Load() && errors.Is(err, syscall.ECONNREFUSED) {
 		return 0, false
 	}
 	backoff := firstPause << (n - 1)
