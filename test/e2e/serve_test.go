@@ -6,10 +6,12 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"net/http/httptest"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"strings"
+	"sync/atomic"
 	"syscall"
 	"testing"
 	"time"
@@ -240,4 +242,47 @@ func waitFor(t testing.TB, srv *registryServer, text string) {
 		time.Sleep(10 * time.Millisecond)
 	}
 	t.Fatalf("the log does not say %q: %s", text, srv.out)
+}
+
+// TestServeWebhookKilled: an event of a push that was reported as done is delivered after the server
+// was killed. What a server keeps beside images does not disturb the store.
+func TestServeWebhookKilled(t *testing.T) {
+	s := newBusybox(t)
+	sample(t, s, "app:1")
+	source := s.serve(t)
+	events := make(chan string, 100)
+	var alive atomic.Bool
+	hook := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		body, err := io.ReadAll(r.Body)
+		if err != nil || !alive.Load() {
+			w.WriteHeader(http.StatusServiceUnavailable)
+			return
+		}
+		events <- string(body)
+	}))
+	defer hook.Close()
+	dir := filepath.Join(t.TempDir(), "data")
+	config := filepath.Join(t.TempDir(), "serve.yaml")
+	write(t, config, "dir: "+dir+"\nwebhooks:\n  - {name: x, url: '"+hook.URL+"', backoff: 100ms, attempts: 1000}\nauth:\n  rules: [{repositories: '**', anonymous: true, allow: all}]\n")
+	srv := s.serve(t, "--config", config)
+	tool(t, "skopeo", "copy", "-q", "--src-tls-verify=false", "--dest-tls-verify=false", "docker://"+source.addr+"/app:1", "docker://"+srv.addr+"/app:1")
+	srv.cmd.Process.Kill()
+	<-srv.waited
+	alive.Store(true)
+	srv = s.serve(t, "--config", config)
+	for {
+		select {
+		case e := <-events:
+			if !strings.Contains(e, `"tag":"1"`) {
+				continue // a blob's
+			}
+		case <-time.After(20 * time.Second):
+			t.Fatalf("the event does not come: %s", srv.out)
+		}
+		break
+	}
+	if code := srv.stop(syscall.SIGTERM); code != 0 {
+		t.Errorf("exit code %d: %s", code, srv.out)
+	}
+	(&store{root: dir}).check(t)
 }
