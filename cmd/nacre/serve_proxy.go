@@ -2,15 +2,20 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"log/slog"
+	"net"
+	"net/http"
 	"net/url"
 	"os"
 	"strings"
+	"time"
 
 	"nacre/internal/registry"
 	"nacre/internal/registry/hosted"
 	"nacre/internal/registry/remote"
+	"nacre/internal/registry/server"
 	"nacre/internal/registry/through"
 	"nacre/internal/serve/config"
 )
@@ -28,7 +33,7 @@ func proxied(c config.Config, h *hosted.Registry, log *slog.Logger) (r registry.
 		}
 		all = append(all, through.Upstream{Prefix: p.Prefix, Local: storedPrefix(p.Prefix), Source: source, Repo: p.Repository, TTL: p.TTL})
 	}
-	t, err := through.New(h, all, through.Options{Warn: func(repo string, err error) {
+	t, err := through.New(h, all, through.Options{Failed: upstreamFailed, Warn: func(repo string, err error) {
 		log.Warn("proxy", "repository", repo, "error", err.Error())
 	}})
 	if err != nil {
@@ -39,6 +44,25 @@ func proxied(c config.Config, h *hosted.Registry, log *slog.Logger) (r registry.
 			log.Error("proxy", "error", err.Error())
 		}
 	}, nil
+}
+
+// upstreamFailed is what clients are told where another registry fails.
+func upstreamFailed(err error) error {
+	e := server.Errorf(server.CodeUnknown, "the registry behind this one does not answer")
+	e.Status, e.Err = http.StatusBadGateway, err
+	var netErr net.Error
+	switch {
+	case errors.Is(err, remote.ErrUnauthorized), errors.Is(err, remote.ErrDenied):
+		// Many say so of what is not there, too.
+		return fmt.Errorf("%w: %w", registry.ErrAbsent, err)
+	case errors.Is(err, remote.ErrBusy):
+		e = server.TooManyRequests(time.Minute, "the registry behind this one is busy")
+		e.Err = err
+		return e
+	case errors.Is(err, remote.ErrUnavailable), errors.Is(err, remote.ErrCertificate), errors.Is(err, remote.ErrPlainHTTP), errors.As(err, &netErr):
+		return e
+	}
+	return err
 }
 
 // storedPrefix is what a prefix is in the store, where names that begin with docker.io are those

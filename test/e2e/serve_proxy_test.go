@@ -28,12 +28,15 @@ func TestServeProxy(t *testing.T) {
 		}
 		time.Sleep(20 * time.Millisecond)
 	}
+	if got := near.get(t, "/v2/docker.io/none/manifests/1"); !strings.HasSuffix(got, "404") {
+		t.Errorf("what is nowhere: %s", got)
+	}
 	if code := far.stop(syscall.SIGTERM); code != 0 {
 		t.Errorf("exit code %d: %s", code, far.out)
 	}
 	tool(t, "skopeo", "copy", "-q", "--src-tls-verify=false", "docker://"+name, "oci:"+t.TempDir()+":x")
-	if got := near.get(t, "/v2/docker.io/other/manifests/1"); strings.HasSuffix(got, "200") {
-		t.Errorf("what is nowhere: %s", got)
+	if got := near.get(t, "/v2/docker.io/other/manifests/1"); !strings.HasSuffix(got, "502") || !strings.Contains(got, `"errors"`) {
+		t.Errorf("what is not here: %s", got)
 	}
 	refused(t, "skopeo", "copy", "-q", "--src-tls-verify=false", "--dest-tls-verify=false", "docker://"+name, "docker://"+near.addr+"/docker.io/mine:1")
 	// What is a copy can be kept under a name of one's own.

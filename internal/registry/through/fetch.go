@@ -235,7 +235,7 @@ func (r *Registry) open(ctx context.Context, repo string, d registry.Descriptor,
 	// A registry that has not got it should be an error now, not in the middle of an answer.
 	if err := f.begun(ctx); err != nil {
 		p.Close()
-		return nil, err
+		return nil, r.o.Failed(err)
 	}
 	return p, nil
 }

@@ -23,7 +23,7 @@ func (r *Registry) manifest(ctx context.Context, up *Upstream, local, remote str
 	}
 	src, err := up.Source.Open(ctx, remote, d)
 	if err != nil {
-		return nil, err
+		return nil, r.o.Failed(err)
 	}
 	defer src.Close()
 	data, err := registry.ReadAll(src, image.MaxSize)

@@ -48,6 +48,8 @@ type Upstream struct {
 type Options struct {
 	Now  func() time.Time
 	Warn func(repo string, err error) // hears of what is served although the other registry fails, and of fetches that fail
+	// Failed says what clients are told where another registry fails and nothing is here. nil: its error.
+	Failed func(error) error
 }
 
 // Registry is a Local with others behind it. Its methods may be called concurrently.
@@ -85,6 +87,9 @@ func New(l Local, upstreams []Upstream, o Options) (*Registry, error) {
 	}
 	if o.Warn == nil {
 		o.Warn = func(string, error) {}
+	}
+	if o.Failed == nil {
+		o.Failed = func(err error) error { return err }
 	}
 	r := &Registry{
 		Local: l, o: o, room: make(chan struct{}, fills),
@@ -186,7 +191,7 @@ func (r *Registry) Resolve(ctx context.Context, ref registry.Ref) (registry.Desc
 		r.note(local+":"+ref.Tag, r.o.Now().Add(retry-up.TTL))
 		return have, nil
 	}
-	return registry.Descriptor{}, err
+	return registry.Descriptor{}, r.o.Failed(err)
 }
 
 // fresh tells whether a tag was looked at not longer than ttl ago.
@@ -240,7 +245,9 @@ func (r *Registry) Stat(ctx context.Context, repo string, d digest.Digest) (regi
 		return f.desc, nil
 	}
 	if s, ok := up.Source.(registry.Stater); ok {
-		return s.Stat(ctx, remote, d)
+		if desc, err = s.Stat(ctx, remote, d); err != nil {
+			err = r.o.Failed(err)
+		}
 	}
 	return desc, err
 }

@@ -77,9 +77,12 @@ func (p *passwords) check(ctx context.Context, name, password, addr string) (ok 
 			return answer{}, err
 		}
 		same := bcrypt.CompareHashAndPassword(hash, []byte(password)) == nil
+		if !same {
+			err = p.pad(hash, u.cost)
+		}
 		p.turns.Release(1)
 		if !same || !exists {
-			return answer{}, nil
+			return answer{}, err
 		}
 		p.slow.forget(name)
 		p.addrs.undo(addr)
@@ -91,6 +94,19 @@ func (p *passwords) check(ctx context.Context, name, password, addr string) (ok 
 	}
 	a := got.(answer)
 	return a.ok, a.wait, nil
+}
+
+// pad spends what a wrong password for hash took less than one of the highest cost: 2^c, and then
+// all of 2^c to 2^(cost-1), is 2^cost. So nobody learns who is known.
+func (p *passwords) pad(hash []byte, cost int) error {
+	c, err := bcrypt.Cost(hash)
+	for ; err == nil && c < cost; c++ {
+		var d []byte
+		if d, err = p.dummy(c); err == nil {
+			bcrypt.CompareHashAndPassword(d, nil) // is wrong
+		}
+	}
+	return err
 }
 
 // begin asks both who is named and where it comes from.

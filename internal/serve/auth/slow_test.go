@@ -8,6 +8,8 @@ import (
 	"sync"
 	"testing"
 	"time"
+
+	"golang.org/x/crypto/bcrypt"
 )
 
 func TestBruteForce(t *testing.T) {
@@ -137,6 +139,30 @@ func TestSecretsAreNotLogged(t *testing.T) {
 		if strings.Contains(log, secret) {
 			t.Errorf("the log has %q:\n%s", secret, log)
 		}
+	}
+}
+
+// TestCostsAreEven: a wrong password costs as much for a user with a cheap hash.
+func TestCostsAreEven(t *testing.T) {
+	w := open(t, "")
+	dear, err := bcrypt.GenerateFromPassword([]byte("x"), bcrypt.MinCost+2)
+	if err != nil {
+		t.Fatal(err)
+	}
+	w.write(t, "alice:"+hash(t, "alice-secret")+"\nbob:"+string(dear)+"\n")
+	w.get(t, "/pull/x", "alice")
+	if n := len(w.passwords.dummies); n != 0 {
+		t.Errorf("a right password costs %d more", n)
+	}
+	w.get(t, "/pull/x", "alice:wrong")
+	for _, c := range []int{bcrypt.MinCost, bcrypt.MinCost + 1} {
+		if w.passwords.dummies[c] == nil {
+			t.Errorf("cost %d is not made up for", c)
+		}
+	}
+	w.get(t, "/pull/x", "nobody")
+	if w.passwords.dummies[bcrypt.MinCost+2] == nil || len(w.passwords.dummies) != 3 {
+		t.Errorf("an unknown user costs something else: %d", len(w.passwords.dummies))
 	}
 }
 
