@@ -112,6 +112,7 @@ func TestStatus(t *testing.T) {
 		"405":                   {405, "", registry.ErrUnsupported, 1},
 		"501":                   {501, "", registry.ErrUnsupported, 1},
 		"403":                   {403, `{"errors":[{"code":"MANIFEST_UNKNOWN"}]}`, remote.ErrDenied, 1},
+		"507":                   {507, `{"errors":[{"code":"UNKNOWN"}]}`, remote.ErrUnavailable, 1},
 		"500":                   {500, "<html>", remote.ErrUnavailable, remote.Attempts},
 		"503":                   {503, `{"errors":[{"code":"NAME_UNKNOWN"}]}`, remote.ErrUnavailable, remote.Attempts},
 		"HTML":                  {403, "<html>" + strings.Repeat("x", 1<<20), remote.ErrDenied, 1},

@@ -94,6 +94,13 @@ func statusError(status int) error {
 	return nil
 }
 
+// passing tells whether a refusal may be none a little later. A server that does not know a method, or has
+// no space left, stays so until somebody does something about it.
+func passing(status int) bool {
+	return is(status, http.StatusRequestTimeout, http.StatusTooManyRequests) ||
+		status >= 500 && !is(status, http.StatusNotImplemented, http.StatusInsufficientStorage)
+}
+
 // maxErrorBody is how much of an error's body is looked at, maxDetail how much is told.
 const (
 	maxErrorBody = 64 << 10

@@ -92,8 +92,7 @@ func (e *endpoint) pause(n int, resp *http.Response, err error) (time.Duration, 
 	if err != nil {
 		return backoff, !e.final(err)
 	}
-	switch s := resp.StatusCode; {
-	case is(s, http.StatusRequestTimeout, http.StatusTooManyRequests), s >= 500 && s != http.StatusNotImplemented:
+	if passing(resp.StatusCode) {
 		return max(backoff, retryAfter(resp.Header.Get("Retry-After"), time.Now())), true
 	}
 	return 0, false

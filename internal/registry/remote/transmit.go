@@ -192,7 +192,7 @@ func transient(err error) bool {
 	var c *connectError
 	switch {
 	case errors.As(err, &refused):
-		return is(refused.Status, http.StatusRequestTimeout, http.StatusTooManyRequests) || refused.Status >= 500 && refused.Status != http.StatusNotImplemented
+		return passing(refused.Status)
 	case errors.As(err, &c):
 		return c.is == nil && !errors.Is(err, context.Canceled) && !errors.Is(err, errGone) && !errors.Is(err, errCancelled) && !errors.Is(err, errRedirect)
 	}
