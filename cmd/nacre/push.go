@@ -58,7 +58,7 @@ func parseCompression(s string) (layer.Compression, error) {
 	}
 	if ok {
 		n, err := strconv.Atoi(level)
-		if err != nil || n < 0 {
+		if err != nil || n < 0 || kind == layer.Uncompressed {
 			return c, fmt.Errorf("--compression=%s: %q is not a level", s, level)
 		}
 		if c.Level = n; n == 0 {
