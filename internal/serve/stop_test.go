@@ -158,7 +158,7 @@ func TestStalledUpload(t *testing.T) {
 }
 
 func TestLimits(t *testing.T) {
-	s := run(t, filled(t), "limits: {header: 4KiB, body: 1KiB, manifest: 64KiB, uploads: 1}", Options{})
+	s := run(t, filled(t), "limits: {header: 4KiB, body: 1KiB, manifest: 64KiB}", Options{})
 	req, _ := http.NewRequest("GET", s.url+"/v2/", nil)
 	req.Header.Set("X-Long", strings.Repeat("x", 16<<10))
 	if resp, err := http.DefaultClient.Do(req); err != nil || resp.StatusCode != 431 {
@@ -170,6 +170,34 @@ func TestLimits(t *testing.T) {
 	}
 	if resp := send(t, "PUT", s.url+"/v2/a/manifests/1", make([]byte, 65<<10), 0); resp.StatusCode != 413 {
 		t.Errorf("large manifest: %s", resp.Status)
+	}
+}
+
+// TestUploads: more uploads at one time than are allowed are told to come back.
+func TestUploads(t *testing.T) {
+	s := run(t, filled(t), "limits: {uploads: 1}", Options{})
+	conn, err := net.Dial("tcp", s.Addr())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer conn.Close()
+	content := []byte("0123456789")
+	d := digest.FromBytes(content)
+	fmt.Fprintf(conn, "POST /v2/a/blobs/uploads/?digest=%s HTTP/1.1\r\nHost: x\r\nContent-Length: 10\r\n\r\n01234", d)
+	var resp *http.Response
+	for range 1000 { // until the first has its place
+		if resp = send(t, "POST", s.url+"/v2/a/blobs/uploads/?digest="+d.String(), content, 0); resp.StatusCode == 429 {
+			break
+		}
+		time.Sleep(time.Millisecond)
+	}
+	if resp.StatusCode != 429 || resp.Header.Get("Retry-After") == "" {
+		t.Errorf("the second: %s %v", resp.Status, resp.Header)
+	}
+	fmt.Fprint(conn, "56789")
+	first, err := http.ReadResponse(bufio.NewReader(conn), nil)
+	if err != nil || first.StatusCode != 201 {
+		t.Errorf("the first: %v %v", first, err)
 	}
 }
 

@@ -289,3 +289,28 @@ func TestServeWebhookKilled(t *testing.T) {
 	}
 	(&store{root: dir}).check(t)
 }
+
+// TestServeRules: what the file says of tags, sizes and writing holds for those who push.
+func TestServeRules(t *testing.T) {
+	s := newBusybox(t)
+	sample(t, s, "app:1")
+	source := s.serve(t)
+	dir := t.TempDir()
+	config := filepath.Join(dir, "serve.yaml")
+	write(t, config, "dir: data\nimmutable: ['release/**:v*']\nquotas: [{repositories: 'small/**', size: 10KiB}]\n")
+	srv := s.serve(t, "--config", config)
+	push := func(from, to string) []string {
+		return []string{"skopeo", "copy", "-q", "--src-tls-verify=false", "--dest-tls-verify=false", "docker://" + source.addr + "/" + from, "docker://" + to}
+	}
+	tool(t, push("app:1", srv.addr+"/release/app:v1")...)
+	refused(t, push("busybox", srv.addr+"/release/app:v1")...)
+	refused(t, "skopeo", "delete", "--tls-verify=false", "docker://"+srv.addr+"/release/app:v1")
+	tool(t, push("busybox", srv.addr+"/release/app:latest")...)
+	refused(t, push("app:1", srv.addr+"/small/app:1")...)
+	if code := srv.stop(syscall.SIGTERM); code != 0 {
+		t.Errorf("exit code %d: %s", code, srv.out)
+	}
+	srv = s.serve(t, "--config", config, "--read-only")
+	refused(t, push("app:1", srv.addr+"/other:1")...)
+	tool(t, "skopeo", "inspect", "--tls-verify=false", "docker://"+srv.addr+"/release/app:v1")
+}
