@@ -114,13 +114,34 @@ func (c *child) attachRoot() error {
 	if err := c.makeStubs(scratch); err != nil {
 		return fail("scratch", err)
 	}
-	if err := unix.Mkdirat(scratch, "root", 0o755); err != nil {
+	if err := c.makeBundle(scratch); err != nil {
 		return fail("scratch", err)
 	}
-	if err := c.Root.Attach(path.Join(c.Scratch, "root")); err != nil {
+	if err := unix.Mkdirat(scratch, bundleRoot, 0o755); err != nil {
+		return fail("scratch", err)
+	}
+	if err := c.Root.Attach(path.Join(c.Scratch, bundleRoot)); err != nil {
 		return fail("root", err)
 	}
-	return nil
+	return c.openRoot(scratch)
+}
+
+// openRoot keeps the root open: from here on all its paths begin there.
+func (c *child) openRoot(scratch int) error {
+	fd, err := unix.Openat(scratch, bundleRoot, unix.O_PATH|unix.O_DIRECTORY|unix.O_CLOEXEC, 0)
+	if err != nil {
+		return fail("open root", err)
+	}
+	c.root = fd
+	set := uint64(unix.MOUNT_ATTR_NODEV)
+	if c.AllDevices {
+		set = 0
+	}
+	if err := setAttr(fd, set, 0, unix.MS_PRIVATE, false); err != nil {
+		return fail("root", err)
+	}
+	c.mountID, err = mountID(fd)
+	return err
 }
 
 // makeCovers makes what masked paths are covered with: a null device and a directory.
@@ -255,7 +276,7 @@ func (m *mount) dress(fd int) error {
 
 // leaveHost makes the new root the root, and lets go of the old one.
 func (c *child) leaveHost() error {
-	if err := unix.Chdir(path.Join(c.Scratch, "root")); err != nil {
+	if err := unix.Fchdir(c.root); err != nil {
 		return fail("enter root", err)
 	}
 	// The old root lands on top of the new one, from where it is taken away
@@ -269,18 +290,5 @@ func (c *child) leaveHost() error {
 	if err := unix.Chdir("/"); err != nil {
 		return fail("enter root", err)
 	}
-	fd, err := unix.Open("/", unix.O_PATH|unix.O_DIRECTORY|unix.O_CLOEXEC, 0)
-	if err != nil {
-		return fail("open root", err)
-	}
-	c.root = fd
-	set := uint64(unix.MOUNT_ATTR_NODEV)
-	if c.AllDevices {
-		set = 0
-	}
-	if err := setAttr(fd, set, 0, unix.MS_PRIVATE, false); err != nil {
-		return fail("root", err)
-	}
-	c.mountID, err = mountID(fd)
-	return err
+	return nil
 }

@@ -53,7 +53,8 @@ var guardProcess = sync.OnceValues(func() (int, error) {
 	return pair[0], nil
 })
 
-// startGuard has a process and its cgroups guarded until the function it returns is called.
+// startGuard has a process guarded until the function it returns is called, and the directories
+// that are to go with it: cgroups, and the bundle of hooks.
 func startGuard(p *os.Process, dirs []string) (stop func()) {
 	w := &watch{id: watchCount.Add(1), process: p, dirs: dirs}
 	if len(dirs) > 0 {
@@ -110,6 +111,15 @@ func (w *watch) end() {
 	}
 }
 
+// removeLeft removes a cgroup or the bundle of hooks.
+func removeLeft(dir string) {
+	if strings.HasPrefix(dir, cgroupRoot+"/") {
+		removeCgroup(dir)
+	} else {
+		os.RemoveAll(dir)
+	}
+}
+
 // charge is what the guard knows of one process.
 type charge struct {
 	pidfd int
@@ -145,7 +155,7 @@ func runGuard() {
 		// Its end is told by the descriptor becoming readable.
 		unix.Poll([]unix.PollFd{{Fd: int32(c.pidfd), Events: unix.POLLIN}}, 5000)
 		for _, dir := range c.dirs {
-			removeCgroup(dir)
+			removeLeft(dir)
 		}
 	}
 	os.Exit(0)

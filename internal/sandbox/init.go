@@ -63,11 +63,13 @@ type child struct {
 //
 //	c  path: a mount point was made in the root
 //	t  the terminal's descriptor comes with it
+//	h  hooks are to be run on the host now; an empty packet in return lets it go on
 //	s  the program is executed now: it is this message's sender or nobody
 //	f  code, error number, operation, text with newlines between: it failed
 const (
 	reportCreated  = 'c'
 	reportTerminal = 't'
+	reportHooks    = 'h'
 	reportStarting = 's'
 	reportFailure  = 'f'
 )
@@ -114,15 +116,15 @@ func (c *child) report(kind byte, text string, fds ...int) error {
 	return unix.Sendmsg(socketFd, append([]byte{kind}, text...), rights, nil, 0)
 }
 
-// run does it all, in this order: what needs the host's paths, the new root, what is
+// run does it all, in this order: what needs the host's paths, the new root with what is
 // mounted in it, and last what takes rights away.
 func (c *child) run() error {
 	if err := c.readPlan(); err != nil {
 		return err
 	}
 	for _, step := range []func() error{
-		c.enter, c.openSources, c.attachRoot, c.leaveHost,
-		c.mountAll, c.makeTerminal, c.setNames, c.restrict, c.becomeUser,
+		c.enter, c.openSources, c.attachRoot, c.mountAll, c.createHooks, c.leaveHost,
+		c.makeTerminal, c.setNames, c.restrict, c.becomeUser, c.startHooks,
 	} {
 		if err := step(); err != nil {
 			return err

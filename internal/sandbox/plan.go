@@ -47,6 +47,12 @@ type plan struct {
 
 	Args, Env []string
 	Cwd       string
+
+	// Of hooks; all empty without.
+	Config                  []byte // the bundle's config.json; Scratch is the bundle then
+	RuntimeHooks            bool   // there are some to wait for before leaving the host's root
+	CreateHooks, StartHooks []hook
+	CreateState, StartState []byte // what they read
 }
 
 // lower has a name of its own only to be short.
@@ -217,7 +223,6 @@ func unsupported(s *specs.Spec) error {
 		has  bool
 	}{
 		{"seccomp listeners", l.Seccomp != nil && l.Seccomp.ListenerPath != ""},
-		{"hooks", s.Hooks != nil},
 		{"id mappings", len(l.UIDMappings)+len(l.GIDMappings) > 0},
 		{"rootfs propagation " + l.RootfsPropagation, !slices.Contains([]string{"", "private", "rprivate", "slave", "rslave"}, l.RootfsPropagation)},
 		{"AppArmor profiles", p.ApparmorProfile != ""},

@@ -6,10 +6,12 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"sync"
 	"syscall"
 
+	specs "github.com/opencontainers/runtime-spec/specs-go"
 	"golang.org/x/sys/unix"
 )
 
@@ -31,6 +33,12 @@ func Run(ctx context.Context, c Config) (Status, error) {
 		return Status{}, fail("sandbox", err)
 	}
 	r := runner{Config: &c, plan: p}
+	if r.bundle, err = newBundle(c.Spec, p); err != nil {
+		return Status{}, fail("sandbox", err)
+	}
+	if r.bundle != nil {
+		return r.runHooked(ctx)
+	}
 	return r.run(ctx)
 }
 
@@ -42,7 +50,19 @@ type runner struct {
 	streams  streams
 	cgroup   cgroup
 	status   Status
-	starting bool // the child was about to execute the program
+	bundle   *bundle // nil without hooks
+	hookErr  error   // of hooks that follow the start
+	starting bool    // the child was about to execute the program
+}
+
+// runHooked is run with all that only hooks need around it.
+func (r *runner) runHooked(ctx context.Context) (Status, error) {
+	defer r.bundle.remove()
+	_, err := r.run(ctx)
+	if r.launched != nil && r.process != nil {
+		r.status.Warnings = append(r.status.Warnings, r.bundle.poststop(ctx)...)
+	}
+	return r.status, err
 }
 
 func (r *runner) run(ctx context.Context) (Status, error) {
@@ -52,14 +72,15 @@ func (r *runner) run(ctx context.Context) (Status, error) {
 		r.streams.abandon()
 		return r.status, fail("start sandbox", err)
 	}
-	defer startGuard(r.process, r.cgroup.dirs)()
+	defer startGuard(r.process, r.leftovers())()
 	stopKill := context.AfterFunc(ctx, func() { r.process.Kill() })
-	startErr := r.receive()
+	startErr := r.receive(ctx)
 	if startErr == nil {
 		if r.Again {
 			Warm(r.Spec)
 		}
 		r.streams.run(r.Config)
+		r.poststart(ctx)
 	}
 	r.wait()
 	stopKill()
@@ -78,7 +99,13 @@ func (r *runner) start() (err error) {
 	if r.launched, err = takeOrLaunch(r.flags()); err != nil {
 		return err
 	}
-	if err := r.give(r.plan, r.streams.theirs); err != nil {
+	if r.bundle != nil {
+		err = r.bundle.attach(r.plan, r.process.Pid)
+	}
+	if err == nil {
+		err = r.give(r.plan, r.streams.theirs)
+	}
+	if err != nil {
 		r.process.Kill()
 		unix.Close(r.socket)
 		<-r.done
@@ -101,7 +128,7 @@ func (r *runner) flags() uintptr {
 
 // receive reads reports until the child executed its program, which closes the socket,
 // or failed to.
-func (r *runner) receive() error {
+func (r *runner) receive(ctx context.Context) error {
 	defer unix.Close(r.socket)
 	buf := make([]byte, 64<<10)
 	rights := make([]byte, unix.CmsgSpace(4))
@@ -128,10 +155,45 @@ func (r *runner) receive() error {
 			}
 			unix.SetNonblock(fds[0], true)
 			r.streams.console = os.NewFile(uintptr(fds[0]), "terminal")
+		case reportHooks:
+			if err := r.create(ctx); err != nil {
+				return err
+			}
 		case reportStarting:
 			r.starting = true
 		}
 	}
+}
+
+// create runs the hooks that the child waits for.
+func (r *runner) create(ctx context.Context) error {
+	err := r.bundle.run(ctx, specs.StateCreating, hookPrestart, hookCreateRuntime)
+	if err != nil {
+		r.process.Kill()
+		return err
+	}
+	if err := unix.Sendmsg(r.socket, []byte{0}, nil, nil, unix.MSG_NOSIGNAL); err != nil {
+		return fail("go on after hooks", err)
+	}
+	return nil
+}
+
+// poststart runs the hooks that follow the start. If one fails the process is ended.
+func (r *runner) poststart(ctx context.Context) {
+	if r.bundle == nil {
+		return
+	}
+	if r.hookErr = r.bundle.run(ctx, specs.StateRunning, hookPoststart); r.hookErr != nil {
+		r.process.Kill()
+	}
+}
+
+// leftovers are the directories that go with the process.
+func (r *runner) leftovers() []string {
+	if r.bundle == nil {
+		return r.cgroup.dirs
+	}
+	return append(slices.Clone(r.cgroup.dirs), r.bundle.dir)
 }
 
 // wait passes signals on until the process has ended.
@@ -168,6 +230,8 @@ func (r *runner) result(ctx context.Context, startErr error) (Status, error) {
 		return r.status, startErr
 	case !r.starting:
 		return r.status, fail("start sandbox", fmt.Errorf("it ended too early: %s", r.state))
+	case r.hookErr != nil:
+		return r.status, r.hookErr
 	}
 	return r.status, outErr
 }

@@ -292,6 +292,9 @@ func victim(args []string) int {
 	if limit == "limits" {
 		c.Spec.Linux.Resources = limited(64<<20, 50)
 	}
+	if limit == "hooks" {
+		c.Spec.Hooks = &specs.Hooks{CreateContainer: []specs.Hook{{Path: "/bin/true"}}}
+	}
 	c.Root.Lower = append(c.Root.Lower, lower{Dir: filepath.Join(root, "lower")})
 	c.Root.Upper, c.Root.Work = filepath.Join(root, "upper"), filepath.Join(root, "work")
 	_, err := Run(context.Background(), c)
@@ -303,7 +306,7 @@ func limited(memory, pids int64) *specs.LinuxResources {
 	return &specs.LinuxResources{Memory: &specs.LinuxMemory{Limit: &memory, Swap: &memory}, Pids: &specs.LinuxPids{Limit: &pids}}
 }
 
-// Whoever kills us with a signal that cannot be caught leaves no process and no cgroup behind.
+// Whoever kills us with a signal that cannot be caught leaves no process, no cgroup and no bundle of hooks behind.
 func TestKilled(t *testing.T) {
 	for _, c := range []struct {
 		name, limits string
@@ -311,6 +314,7 @@ func TestKilled(t *testing.T) {
 	}{
 		{"plain", "none", []string{"sh", "-c", "sleep 45678 & echo ready; sleep 45678"}},
 		{"other user", "none", []string{"/probe", "forget-parent", "45678"}},
+		{"with hooks", "hooks", []string{"sh", "-c", "echo ready; sleep 45678"}},
 		{"with cgroups", "limits", []string{"sh", "-c", "sleep 45678 & echo ready; sleep 45678"}},
 	} {
 		t.Run(c.name, func(t *testing.T) {
@@ -342,14 +346,14 @@ func TestKilled(t *testing.T) {
 			pattern := fmt.Sprintf("/sys/fs/cgroup/*/nacre-%d-*", cmd.Process.Pid)
 			deeper := strings.Replace(pattern, "/nacre-", "/*/*/nacre-", 1)
 			groups := func() (all []string) {
-				for _, p := range []string{pattern, deeper} {
+				for _, p := range []string{pattern, deeper, bundles(cmd.Process.Pid)} {
 					found, _ := filepath.Glob(p)
 					all = append(all, found...)
 				}
 				return all
 			}
-			if c.limits == "limits" && len(groups()) == 0 {
-				t.Fatal("no cgroups")
+			if c.limits != "none" && len(groups()) == 0 {
+				t.Fatal("no cgroups, or no bundle of hooks")
 			}
 			cmd.Process.Kill()
 			cmd.Wait()

@@ -142,6 +142,12 @@ func (p *plan) carry(w *wire) {
 	}
 	w.bytes(&p.Filter)
 	number(w, &p.FilterFlags)
+	w.flag(&p.RuntimeHooks)
+	for _, b := range []*[]byte{&p.Config, &p.CreateState, &p.StartState} {
+		w.bytes(b)
+	}
+	list(w, &p.CreateHooks, func(h *hook) { h.carry(w) })
+	list(w, &p.StartHooks, func(h *hook) { h.carry(w) })
 }
 
 func carryRoot(w *wire, m *rootfs.Mount) {

@@ -30,6 +30,9 @@ func fullPlan(t testing.TB) *plan {
 	p.Cgroups = []string{"c"}
 	p.Scratch = "s"
 	p.OwnStdio = [3]bool{true, false, true}
+	p.Config, p.RuntimeHooks, p.CreateState, p.StartState = []byte("{}"), true, []byte("c"), []byte("s")
+	p.CreateHooks = []hook{{Path: "/h", Args: []string{"h"}, Env: []string{"A=b"}, Timeout: 3}, {Path: "/i"}}
+	p.StartHooks = p.CreateHooks[1:]
 	return p
 }
 
