@@ -109,7 +109,7 @@ func (s *Set) autoAllowed(name string) bool {
 	return err == nil && ok
 }
 
-// Add makes devices, by their full names, part of spec: nodes, mounts, variables, groups. It refuses
+// Add makes devices, by their full names, part of spec: nodes, mounts, variables, groups, hooks. It refuses
 // those that want what no sandbox here does.
 func (s *Set) Add(spec *specs.Spec, names []string) error {
 	for _, name := range names {
@@ -117,13 +117,8 @@ func (s *Set) Add(spec *specs.Spec, names []string) error {
 		if d == nil {
 			return s.absent(name)
 		}
-		edits := (&cdi.ContainerEdits{}).Append(&cdi.ContainerEdits{ContainerEdits: &d.GetSpec().ContainerEdits}).
-			Append(&cdi.ContainerEdits{ContainerEdits: &d.ContainerEdits})
-		for _, h := range edits.Hooks {
-			return fmt.Errorf("device %s: its CDI spec %s wants a %s hook (%s), and hooks are not run here", name, d.GetSpec().GetPath(), h.HookName, h.Path)
-		}
-		if len(edits.NetDevices) > 0 {
-			return fmt.Errorf("device %s: its CDI spec %s wants network devices, which are not supported", name, d.GetSpec().GetPath())
+		for _, n := range slices.Concat(d.GetSpec().ContainerEdits.NetDevices, d.ContainerEdits.NetDevices) {
+			return fmt.Errorf("device %s: its CDI spec %s wants the network device %s in the step, and network devices are not moved there", name, d.GetSpec().GetPath(), n.HostInterfaceName)
 		}
 	}
 	if _, err := s.cache.InjectDevices(spec, names...); err != nil {

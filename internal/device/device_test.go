@@ -8,6 +8,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/google/go-cmp/cmp"
 	specs "github.com/opencontainers/runtime-spec/specs-go"
 )
 
@@ -32,7 +33,14 @@ devices:
   containerEdits: {env: [BAZ=injected]}
 - name: hooked
   containerEdits:
-    hooks: [{hookName: createContainer, path: /bin/hook}]
+    hooks:
+    - {hookName: prestart, path: /bin/hook1}
+    - {hookName: createRuntime, path: /bin/hook2}
+    - {hookName: createContainer, path: /bin/hook3, args: [hook3, create-symlinks], env: [A=b], timeout: 3}
+    - {hookName: createContainer, path: /bin/hook4}
+    - {hookName: startContainer, path: /bin/hook5}
+    - {hookName: poststart, path: /bin/hook6}
+    - {hookName: poststop, path: /bin/hook7}
 `
 
 func open(t *testing.T, files map[string]string) *Set {
@@ -131,12 +139,42 @@ func TestAdd(t *testing.T) {
 	if len(out.Mounts) != 1 || out.Mounts[0].Destination != "/mnt/etc" {
 		t.Errorf("mounts %+v", out.Mounts)
 	}
-	err := s.Add(out, []string{"vendor1.com/device=hooked"})
-	if err == nil || !strings.Contains(err.Error(), "createContainer hook (/bin/hook), and hooks are not run") {
-		t.Errorf("a device with hooks: %v", err)
-	}
 	if err := s.Add(out, []string{"vendor1.com/device=gone"}); !errors.Is(err, ErrAbsent) {
 		t.Errorf("a device that is not there: %v", err)
+	}
+}
+
+func TestAddHooks(t *testing.T) {
+	s := open(t, map[string]string{"a.yaml": spec})
+	out := &specs.Spec{Process: &specs.Process{}, Linux: &specs.Linux{}}
+	if err := s.Add(out, []string{"vendor1.com/device=hooked"}); err != nil {
+		t.Fatal(err)
+	}
+	three := 3
+	want := &specs.Hooks{
+		Prestart:        []specs.Hook{{Path: "/bin/hook1"}},
+		CreateRuntime:   []specs.Hook{{Path: "/bin/hook2"}},
+		CreateContainer: []specs.Hook{{Path: "/bin/hook3", Args: []string{"hook3", "create-symlinks"}, Env: []string{"A=b"}, Timeout: &three}, {Path: "/bin/hook4"}},
+		StartContainer:  []specs.Hook{{Path: "/bin/hook5"}},
+		Poststart:       []specs.Hook{{Path: "/bin/hook6"}},
+		Poststop:        []specs.Hook{{Path: "/bin/hook7"}},
+	}
+	if diff := cmp.Diff(want, out.Hooks); diff != "" {
+		t.Error(diff)
+	}
+}
+
+func TestNetDevicesAreRefused(t *testing.T) {
+	const edits = `containerEdits: {netDevices: [{hostInterfaceName: eth7, name: eth0}]}`
+	for name, text := range map[string]string{
+		"of the device": "cdiVersion: 1.1.0\nkind: a.b/c\ndevices: [{name: x, " + edits + "}]",
+		"of the spec":   "cdiVersion: 1.1.0\nkind: a.b/c\n" + edits + "\ndevices: [{name: x, containerEdits: {env: [A=b]}}]",
+	} {
+		s := open(t, map[string]string{"a.yaml": text})
+		err := s.Add(&specs.Spec{Process: &specs.Process{}, Linux: &specs.Linux{}}, []string{"a.b/c=x"})
+		if err == nil || !strings.Contains(err.Error(), "device a.b/c=x: its CDI spec ") || !strings.Contains(err.Error(), "a.yaml wants the network device eth7 in the step, and network devices are not moved there") {
+			t.Errorf("%s: %v", name, err)
+		}
 	}
 }
 
