@@ -159,7 +159,7 @@ func (c *Counter) write(w *bufio.Writer) {
 	})
 }
 
-// Gauge is asked for when it is written.
+// gauge is asked for its values when it is written.
 type gauge struct {
 	head[func() float64]
 }
