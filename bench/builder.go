@@ -22,6 +22,13 @@ type builder interface {
 	// build makes tag of context dir with a Dockerfile and returns what that cost, from
 	// the start of the process to its end.
 	build(dir, dockerfile, tag string) (cost, error)
+	// add makes an image of a root file system, unmeasured.
+	add(tar, tag string) error
+	// pull fetches an image from the hub until it can be run, push sends one there, save
+	// writes one as an archive that docker loads.
+	pull(ref string) (cost, error)
+	push(tag, ref string) (cost, error)
+	save(tag, file string) (cost, error)
 	close() error
 }
 
@@ -84,12 +91,31 @@ func (n *nacre) reset() error {
 	if err := os.RemoveAll(n.root); err != nil {
 		return err
 	}
-	return quiet(n.program, "--root", n.root, "import", "-c", "ENV PATH=/bin", n.base, "busybox")
+	return n.add(n.base, "busybox")
+}
+
+func (n *nacre) cmd(args ...string) *exec.Cmd {
+	return exec.Command(n.program, append([]string{"--root", n.root}, args...)...)
 }
 
 func (n *nacre) build(dir, dockerfile, tag string) (cost, error) {
-	return measure(exec.Command(n.program, "--root", n.root, "build", "-t", tag, "-f", dockerfile, dir))
+	return measure(n.cmd("build", "-t", tag, "-f", dockerfile, dir))
 }
+
+func (n *nacre) add(tar, tag string) error {
+	return quiet(n.program, "--root", n.root, "import", "-c", "ENV PATH=/usr/sbin:/usr/bin:/sbin:/bin", tar, tag)
+}
+
+func (n *nacre) pull(ref string) (cost, error) { return measure(n.cmd("pull", ref)) }
+
+func (n *nacre) push(tag, ref string) (cost, error) {
+	if err := quiet(n.program, "--root", n.root, "tag", tag, ref); err != nil {
+		return cost{}, err
+	}
+	return measure(n.cmd("push", ref))
+}
+
+func (n *nacre) save(tag, file string) (cost, error) { return measure(n.cmd("save", "-o", file, tag)) }
 
 // containers is buildah or podman: one process each time, and an OCI runtime for RUN.
 type containers struct {
@@ -123,17 +149,38 @@ func (c *containers) reset() error {
 	if err := c.close(); err != nil {
 		return err
 	}
+	return c.add(c.base, "busybox")
+}
+
+func (c *containers) add(tar, tag string) error {
 	if c.program == "podman" {
-		return quiet(c.cmd("import", "-q", "--change", "ENV PATH=/bin", c.base, "busybox")...)
+		return quiet(c.cmd("import", "-q", "--change", "ENV PATH=/usr/sbin:/usr/bin:/sbin:/bin", tar, tag)...)
 	}
 	if err := os.MkdirAll(c.dir, 0o755); err != nil {
 		return err
 	}
 	file := filepath.Join(c.dir, "Dockerfile")
-	if err := os.WriteFile(file, []byte("FROM scratch\nADD "+filepath.Base(c.base)+" /\nENV PATH=/bin\n"), 0o644); err != nil {
+	if err := os.WriteFile(file, []byte("FROM scratch\nADD "+filepath.Base(tar)+" /\nENV PATH=/usr/sbin:/usr/bin:/sbin:/bin\n"), 0o644); err != nil {
 		return err
 	}
-	return quiet(c.cmd("bud", "-q", "-t", "busybox", "-f", file, filepath.Dir(c.base))...)
+	return quiet(c.cmd("bud", "-q", "-t", tag, "-f", file, filepath.Dir(tar))...)
+}
+
+func (c *containers) run(args ...string) (cost, error) {
+	argv := c.cmd(args...)
+	return measure(exec.Command(argv[0], argv[1:]...))
+}
+
+func (c *containers) pull(ref string) (cost, error) {
+	return c.run("pull", "-q", "--tls-verify=false", ref)
+}
+
+func (c *containers) push(tag, ref string) (cost, error) {
+	return c.run("push", "-q", "--tls-verify=false", tag, "docker://"+ref)
+}
+
+func (c *containers) save(tag, file string) (cost, error) {
+	return c.run("push", "-q", tag, "docker-archive:"+file+":"+tag)
 }
 
 func (c *containers) build(dir, dockerfile, tag string) (cost, error) {

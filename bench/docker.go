@@ -20,6 +20,7 @@ type docker struct {
 	client    string
 	host      string // -H
 	daemon    *exec.Cmd
+	pulled    []string      // images to be removed by reset
 	exited    chan struct{} // closed when the daemon has ended
 }
 
@@ -76,7 +77,7 @@ func (d *docker) start() error {
 		case <-time.After(100 * time.Millisecond):
 		}
 		if quiet(d.cmd("info")...) == nil {
-			return quiet(d.cmd("import", "-c", "ENV PATH=/bin", d.base, "busybox")...)
+			return d.add(d.base, "busybox")
 		}
 	}
 	return errors.New("dockerd does not answer")
@@ -84,6 +85,8 @@ func (d *docker) start() error {
 
 func (d *docker) reset() error {
 	ids := strings.Fields(output(d.cmd("images", "-aq", "--filter", "label=bench")...))
+	ids = append(ids, d.pulled...)
+	d.pulled = nil
 	if len(ids) > 0 {
 		if err := quiet(append(d.cmd("rmi", "-f"), ids...)...); err != nil {
 			return err
@@ -93,7 +96,30 @@ func (d *docker) reset() error {
 }
 
 func (d *docker) build(dir, dockerfile, tag string) (cost, error) {
-	argv := d.cmd("build", "--label", "bench", "--network", "host", "-t", tag, "-f", dockerfile, dir)
+	return d.run("build", "--label", "bench", "--network", "host", "-t", tag, "-f", dockerfile, dir)
+}
+
+func (d *docker) add(tar, tag string) error {
+	return quiet(d.cmd("import", "-c", "ENV PATH=/usr/sbin:/usr/bin:/sbin:/bin", tar, tag)...)
+}
+
+func (d *docker) pull(ref string) (cost, error) {
+	d.pulled = append(d.pulled, ref)
+	return d.run("pull", "-q", ref)
+}
+
+func (d *docker) push(tag, ref string) (cost, error) {
+	if err := quiet(d.cmd("tag", tag, ref)...); err != nil {
+		return cost{}, err
+	}
+	return d.run("push", "-q", ref)
+}
+
+func (d *docker) save(tag, file string) (cost, error) { return d.run("save", "-o", file, tag) }
+
+// run measures a command of the client and what the daemon does meanwhile.
+func (d *docker) run(args ...string) (cost, error) {
+	argv := d.cmd(args...)
 	cmd := exec.Command(argv[0], argv[1:]...)
 	cmd.Env = append(os.Environ(), "DOCKER_BUILDKIT=1")
 	pids := tree(d.daemon.Process.Pid)

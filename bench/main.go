@@ -23,7 +23,7 @@ func main() {
 	var o options
 	var which, peers string
 	flag.StringVar(&o.nacre, "nacre", "bin/nacre", "the nacre to measure")
-	flag.StringVar(&which, "w", "all", "workloads, separated by commas: W1, W2, W3, W4, R (registry servers) or all")
+	flag.StringVar(&which, "w", "all", "workloads, separated by commas: W1 to W9, R (registry servers) or all")
 	flag.StringVar(&peers, "peers", "docker,buildah,podman", "builders to compare with, where installed")
 	flag.IntVar(&o.rounds, "n", 5, "rounds; the median is reported")
 	flag.StringVar(&o.dir, "dir", ".cache/bench", "where contexts are kept and stores made: a disk, not a tmpfs")
@@ -69,21 +69,31 @@ func run(o options) (err error) {
 	if len(chosen) == 0 && !registries {
 		return fmt.Errorf("-w %s: no such workload", strings.Join(o.workloads, ","))
 	}
-	if registries {
-		if err := runRegistries(o); err != nil || len(chosen) == 0 {
+	if len(chosen) > 0 {
+		if err := runBuilds(o, chosen); err != nil {
 			return err
 		}
 	}
+	if registries {
+		return runRegistries(o) // the last: its contents are in memory, which would count as that of whatever is started after
+	}
+	return nil
+}
+
+// runBuilds measures builders.
+func runBuilds(o options, chosen []workload) (err error) {
 	base, err := exec.Command("scripts/setup", "busybox").Output()
 	if err != nil {
 		return fmt.Errorf("scripts/setup busybox: %w", err)
 	}
+	program, busybox = o.nacre, strings.TrimSpace(string(base))
+	defer stopHub()
 	stores, err := os.MkdirTemp(o.dir, "stores-")
 	if err != nil {
 		return err
 	}
 	defer os.RemoveAll(stores)
-	builders, err := start(o, stores, strings.TrimSpace(string(base)))
+	builders, err := start(o, stores, busybox)
 	defer func() {
 		for _, b := range builders {
 			err = errors.Join(err, b.close())
@@ -121,6 +131,9 @@ func runRegistries(o options) error {
 	}
 	return writeSection(o.report, registryWorkload, table+"\n")
 }
+
+// program is the nacre that is measured, busybox the base image of most workloads.
+var program, busybox string
 
 // start brings up nacre and every peer that is installed, each with a store of its own.
 func start(o options, stores, base string) ([]builder, error) {

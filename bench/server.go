@@ -21,6 +21,7 @@ type server struct {
 	command func(addr, dir string) (*exec.Cmd, error)
 
 	cmd *exec.Cmd
+	dir string
 	url string // http://127.0.0.1:PORT
 }
 
@@ -83,6 +84,7 @@ func (s *server) start(dir string) error {
 	}
 	defer log.Close()
 	s.cmd.Stdout, s.cmd.Stderr = log, log
+	s.dir = dir
 	s.url = "http://" + addr
 	if err := s.cmd.Start(); err != nil {
 		return err

@@ -35,6 +35,17 @@ var workloads = []workload{
 	}, prepareW2, roundW2},
 	{"W3", []caseInfo{{"twenty times RUN true, cold", map[string]float64{"docker": 10, "buildah": 36, "podman": 43}}}, prepareW3, roundCold},
 	{"W4", []caseInfo{{"one RUN writing 20,000 files, 500 MB", map[string]float64{"docker": 2.3, "buildah": 4.8, "podman": 4.8}}}, prepareW4, roundW4},
+	{"W5", []caseInfo{{"four stages of sleep 2, COPY from each", map[string]float64{"docker": 1.11, "buildah": 1.48, "podman": 1.62}}}, prepareW5, roundCold},
+	{"W6", []caseInfo{
+		{"pull of Debian, one layer of 122 MB, ready to run", map[string]float64{"docker": 1.9, "buildah": 2.3, "podman": 2.3}},
+		{"pull of ten layers of 100 MB, ready to run", map[string]float64{"docker": 3.8, "buildah": 4.1, "podman": 4.1}},
+	}, prepareW6, roundW6},
+	{"W7", []caseInfo{
+		{"push of a built layer of 500 MB, 20,000 files", map[string]float64{"docker": 7.3, "buildah": 1.95, "podman": 1.9}},
+		{"the same, build and push", map[string]float64{"docker": 6.4, "buildah": 3.1, "podman": 3.1}},
+	}, prepareW7, roundW7},
+	{"W8", []caseInfo{{"apt-get update and install of nginx on Debian", nil}}, prepareW8, roundW8},
+	{"W9", []caseInfo{{"save of a built image of ten layers of 100 MB", nil}}, prepareW9, roundW9},
 }
 
 // measure runs all rounds. Builders take turns, and who begins changes.
@@ -195,6 +206,41 @@ func roundCold(dir string, b builder, _ int) ([]cost, error) {
 	}
 	settle()
 	c, err := b.build(dir+"/ctx", dir+"/Dockerfile", "cold")
+	return []cost{c}, err
+}
+
+func prepareW5(dir string) error {
+	text := ""
+	for i := range 4 {
+		text += fmt.Sprintf("FROM busybox AS s%d\nRUN sleep 2 && echo %d > /out%d\n", i, i, i)
+	}
+	text += "FROM busybox\n"
+	for i := range 4 {
+		text += fmt.Sprintf("COPY --from=s%d /out%d /\n", i, i)
+	}
+	return write(dir, map[string]string{"Dockerfile": text, "ctx/empty": ""})
+}
+
+func prepareW8(dir string) error {
+	return write(dir, map[string]string{
+		"Dockerfile": "FROM debian\nRUN apt-get update && apt-get install -y --no-install-recommends nginx\n",
+		"ctx/empty":  "",
+	})
+}
+
+func roundW8(dir string, b builder, _ int) ([]cost, error) {
+	base, err := exec.Command("scripts/setup", "debian").Output()
+	if err != nil {
+		return nil, fmt.Errorf("scripts/setup debian: %w", err)
+	}
+	if err := b.reset(); err != nil {
+		return nil, err
+	}
+	if err := b.add(strings.TrimSpace(string(base)), "debian"); err != nil {
+		return nil, err
+	}
+	settle()
+	c, err := b.build(dir+"/ctx", dir+"/Dockerfile", "w8")
 	return []cost{c}, err
 }
 
