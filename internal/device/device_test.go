@@ -152,7 +152,8 @@ func TestAddHooks(t *testing.T) {
 	}
 	three := 3
 	want := &specs.Hooks{
-		Prestart:        []specs.Hook{{Path: "/bin/hook1"}},
+		//lint:ignore SA1019 it is deprecated, and not gone
+		Prestart:        []specs.Hook{{Path: "/bin/hook1"}}, //nolint:staticcheck // the same to another linter
 		CreateRuntime:   []specs.Hook{{Path: "/bin/hook2"}},
 		CreateContainer: []specs.Hook{{Path: "/bin/hook3", Args: []string{"hook3", "create-symlinks"}, Env: []string{"A=b"}, Timeout: &three}, {Path: "/bin/hook4"}},
 		StartContainer:  []specs.Hook{{Path: "/bin/hook5"}},

@@ -43,8 +43,10 @@ func newHooks(s *specs.Hooks) (hooks, error) {
 		return nil, nil
 	}
 	out := hooks{}
+	//lint:ignore SA1019 it is deprecated, and not gone
+	prestart := s.Prestart //nolint:staticcheck // the same to another linter
 	for kind, list := range map[string][]specs.Hook{
-		hookPrestart:        s.Prestart, //nolint:staticcheck // deprecated, and not gone
+		hookPrestart:        prestart,
 		hookCreateRuntime:   s.CreateRuntime,
 		hookCreateContainer: s.CreateContainer,
 		hookStartContainer:  s.StartContainer,

@@ -107,10 +107,12 @@ func allHooks(t testing.TB, out string) *specs.Hooks {
 	one := func(path, kind string) []specs.Hook {
 		return []specs.Hook{{Path: path, Args: []string{"hook", kind, "an argument"}, Env: []string{"OUT=" + out, "A=b"}}}
 	}
-	return &specs.Hooks{
-		Prestart: one(exe, hookPrestart), CreateRuntime: one(exe, hookCreateRuntime), CreateContainer: one(exe, hookCreateContainer),
+	h := &specs.Hooks{
+		CreateRuntime: one(exe, hookCreateRuntime), CreateContainer: one(exe, hookCreateContainer),
 		StartContainer: one("/probe", hookStartContainer), Poststart: one(exe, hookPoststart), Poststop: one(exe, hookPoststop),
 	}
+	set(h, hookPrestart, one(exe, hookPrestart)...)
+	return h
 }
 
 func readSeen(t testing.TB, out string) map[string]seen {
@@ -229,7 +231,8 @@ func TestHooksInOrder(t *testing.T) {
 	}
 	start(t, func(c *Config) {
 		c.Spec.Mounts = append(c.Spec.Mounts, bind(out))
-		c.Spec.Hooks = &specs.Hooks{Poststop: note("G"), Poststart: note("E"), StartContainer: note("D"), CreateContainer: note("C"), CreateRuntime: note("B"), Prestart: note("A")}
+		c.Spec.Hooks = &specs.Hooks{Poststop: note("G"), Poststart: note("E"), StartContainer: note("D"), CreateContainer: note("C"), CreateRuntime: note("B")}
+		set(c.Spec.Hooks, hookPrestart, note("A")...)
 	}, "sh", "-c", "while [ ! -e "+out+"/E ]; do sleep 0.01; done; echo F >> "+out+"/order").ok(t)
 	order, _ := os.ReadFile(filepath.Join(out, "order"))
 	if got := strings.Join(strings.Fields(string(order)), " "); got != "A1 A2 B1 B2 C1 C2 D1 D2 E1 E2 F G1 G2" {
@@ -237,10 +240,12 @@ func TestHooksInOrder(t *testing.T) {
 	}
 }
 
-// set makes one hook of a kind.
+// set makes list the hooks of a kind.
 func set(h *specs.Hooks, kind string, list ...specs.Hook) {
+	//lint:ignore SA1019 it is deprecated, and not gone
+	prestart := &h.Prestart //nolint:staticcheck // the same to another linter
 	*map[string]*[]specs.Hook{
-		hookPrestart: &h.Prestart, hookCreateRuntime: &h.CreateRuntime, hookCreateContainer: &h.CreateContainer,
+		hookPrestart: prestart, hookCreateRuntime: &h.CreateRuntime, hookCreateContainer: &h.CreateContainer,
 		hookStartContainer: &h.StartContainer, hookPoststart: &h.Poststart, hookPoststop: &h.Poststop,
 	}[kind] = list
 }
@@ -390,4 +395,15 @@ func TestHooksRefused(t *testing.T) {
 	}
 	// No hooks, no bundle.
 	start(t, func(c *Config) { c.Spec.Hooks = &specs.Hooks{} }, "true").ok(t)
+}
+
+// A hook of the image is run as the user of the process.
+func TestStartHookOfUser(t *testing.T) {
+	o := SpecOptions{Args: []string{"sh", "-c", "cat /tmp/seen; id -u"}, User: specs.User{UID: 1000, GID: 1000}}
+	r := startWith(t, o, func(c *Config) {
+		c.Spec.Hooks = &specs.Hooks{StartContainer: []specs.Hook{{Path: "/bin/sh", Args: []string{"sh", "-c", "(id -u; kill -9 1; echo x > /etc/passwd) > /tmp/seen 2>&1; true"}}}}
+	})
+	if got := r.ok(t); !strings.HasPrefix(got, "1000\n") || !strings.Contains(got, "Permission denied") || !strings.HasSuffix(got, "\n1000\n") {
+		t.Errorf("%q", got)
+	}
 }
