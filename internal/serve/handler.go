@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"path"
 	"runtime/debug"
 	"strconv"
 	"strings"
@@ -61,6 +62,11 @@ func (s *Server) handler() http.Handler {
 		if r.URL.Path == "/v2" || strings.HasPrefix(r.URL.Path, "/v2/") {
 			s.identify(v, r)
 			face.ServeHTTP(w, r)
+			return
+		}
+		// Nor does it redirect others: "//v2/" is no way to /v2/.
+		if path.Clean(r.URL.Path) != r.URL.Path {
+			http.NotFound(w, r)
 			return
 		}
 		s.small(mux, w, r)

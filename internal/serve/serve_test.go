@@ -211,6 +211,9 @@ func TestAccess(t *testing.T) {
 		{"", "GET", "/readyz", 200},
 		{"", "GET", "/", 200},
 		{"", "GET", "/nothing", 404},
+		{"", "GET", "//v2/team/a/manifests/1", 404},
+		{"root", "GET", "/livez/../v2/team/a/manifests/1", 404},
+		{"", "GET", "/livez/", 404},
 	} {
 		resp, body := request(t, c.method, s.url+c.path, c.user, nil)
 		if resp.StatusCode != c.want {
