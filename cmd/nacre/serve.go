@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"path/filepath"
 
+	"nacre/internal/registry/hosted"
 	"nacre/internal/serve"
 	"nacre/internal/serve/auth"
 	"nacre/internal/serve/config"
@@ -143,7 +144,7 @@ func (a *app) serve(cmd *cobra.Command, c config.Config) error {
 		return err
 	}
 	defer done()
-	s, err := serve.New(ctx, c, r, serve.Options{State: a.stateFolder(c), Log: log, Jobs: serveJobs(c, h), Version: version})
+	s, err := serve.New(ctx, c, r, serve.Options{State: a.stateFolder(c), Log: log, Jobs: serveJobs(c, h), Version: version, Name: hosted.OwnName})
 	if err != nil {
 		return err
 	}

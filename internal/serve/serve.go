@@ -35,6 +35,7 @@ type Options struct {
 	Ready   func(context.Context) error // whether storage answers; nil: its first repository is looked for
 	Jobs    []Job
 	Version string
+	Name    func(repo string) string // as server.Options.Name
 }
 
 // Server is a registry that listens.
@@ -103,7 +104,7 @@ func (s *Server) faceOptions() server.Options {
 		Observe: s.observe, ReadOnly: s.c.ReadOnly, Sparse: s.c.Sparse,
 		MaxBlob: int64(s.c.Limits.Body), MaxManifest: int64(s.c.Limits.Manifest),
 		MaxWriters: s.c.Limits.Uploads, Stall: s.c.Limits.Stall,
-		Authorize: s.authorize,
+		Authorize: s.authorize, Name: s.o.Name,
 	}
 	if s.gate != nil {
 		o.Visible = func(repo string, r *http.Request) bool { return s.gate.Sees(visitOf(r).caller, repo) }

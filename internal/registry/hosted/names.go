@@ -16,7 +16,8 @@ import (
 //	ghcr.io/x/y    ghcr.io/x/y              and <self>/ghcr.io/x/y
 //
 // Each repository has one name: "library/app" and "docker.io/library/app" would be "app"
-// again, and rules about who may read app could be got around by them. They are refused.
+// again, and rules about who may read app could be got around by them. They are refused; the
+// server asks for the own name of what clients call library/app (OwnName).
 // Of an image named in both ways, by one tag, the one named last counts. What is pushed gets the
 // first name.
 type names struct {
@@ -59,6 +60,15 @@ func Canonical(name string) (string, error) {
 		return "", fmt.Errorf("repository %q: %w", name, registry.ErrInvalid)
 	}
 	return registry.Ref{Repo: ref.Repo}.FamiliarRepo(), nil
+}
+
+// OwnName is what the server asks for in place of a name that clients know from docker.io:
+// "app" for "library/app". Others stay what they are.
+func OwnName(name string) string {
+	if rest, ok := strings.CutPrefix(name, "library/"); ok && !strings.Contains(rest, "/") {
+		return rest
+	}
+	return name
 }
 
 // name returns what a repository of the store is called here.

@@ -214,6 +214,11 @@ func TestNames(t *testing.T) {
 			t.Errorf("pushed to %q", name)
 		}
 	}
+	for name, own := range map[string]string{"library/app": "app", "app": "app", "library/x/app": "library/x/app", "ghcr.io/library/app": "ghcr.io/library/app"} {
+		if got := hosted.OwnName(name); got != own {
+			t.Errorf("own name of %q is %q, want %q", name, got, own)
+		}
+	}
 	if got, err := hosted.Canonical("library/app"); got != "app" || err != nil {
 		t.Errorf("library/app is %q, %v", got, err)
 	}

@@ -214,3 +214,26 @@ func TestURLTooLong(t *testing.T) {
 	h := serve(t, servertest.NewStrict(), server.Options{MaxURL: 1000})
 	want(t, send(t, "GET", h.URL+"/v2/app/tags/list?last="+strings.Repeat("x", 1000), ""), 414)
 }
+
+// TestName: a repository that is asked for by another name is answered as by its own, and rules see
+// its own alone.
+func TestName(t *testing.T) {
+	var mu sync.Mutex
+	var asked []string
+	r := servertest.NewStrict()
+	registrytest.Put(t, r, registry.Ref{Repo: "app", Tag: "1"}, registrytest.Hello("x"))
+	h := serve(t, r, server.Options{
+		Name: func(repo string) string { return strings.TrimPrefix(repo, "library/") },
+		Authorize: func(q *server.Request, _ *http.Request) error {
+			mu.Lock()
+			defer mu.Unlock()
+			asked = append(asked, q.Repo+" "+q.From)
+			return nil
+		},
+	})
+	want(t, send(t, "GET", h.URL+"/v2/library/app/manifests/1", ""), 200)
+	want(t, send(t, "POST", h.URL+"/v2/library/b/blobs/uploads/?from=library/app&mount="+blob.Digest.String(), ""), 202)
+	if want := []string{"app ", "b app", "app "}; !slices.Equal(asked, want) {
+		t.Errorf("asked for %q, want %q", asked, want)
+	}
+}

@@ -15,6 +15,9 @@ type Options struct {
 	// a second time, with HeadBlob of the other repository: an error then means that
 	// nothing is mounted. An *Error it returns is sent as it is, any other is a 500. nil: all is allowed.
 	Authorize func(*Request, *http.Request) error
+	// Name gives a repository the one name it has, where people may ask for it by others too:
+	// "app" for "library/app". All that follows, Authorize first, sees that one. nil: as in the URL.
+	Name func(repo string) string
 	// Visible tells whether the catalog may name a repository to the sender of a
 	// request. nil: it may.
 	Visible func(repo string, r *http.Request) bool

@@ -111,7 +111,11 @@ func parseManifest(method string, query url.Values, r Request, ref string) (_ Re
 	if strings.Contains(ref, ":") {
 		r.Digest, err = parseDigest(ref)
 	} else if r.Tag = ref; !validTag(ref) {
-		err = Errorf(CodeManifestInvalid, "%.300q is neither a tag nor a digest", ref)
+		code := CodeManifestInvalid
+		if method == http.MethodGet || method == http.MethodHead {
+			code = CodeManifestUnknown // as the conformance tests of 1.1 have it: it cannot be there
+		}
+		err = Errorf(code, "%.300q is neither a tag nor a digest", ref)
 	}
 	if err != nil {
 		return Request{}, err

@@ -100,6 +100,9 @@ func (s *Server) serve(x *exchange) (err error) {
 	if x.req, err = Parse(x.http.Method, x.http.URL); err != nil {
 		return err
 	}
+	if s.o.Name != nil {
+		x.req.Repo, x.req.From = s.o.Name(x.req.Repo), s.o.Name(x.req.From)
+	}
 	if s.o.Authorize != nil {
 		if err := s.o.Authorize(&x.req, x.http); err != nil {
 			return err
