@@ -42,7 +42,8 @@ type upload struct {
 	size  int64               // as it was known at the beginning; 0: not
 	check *registry.Checker   // nil: not from its beginning, or a draft
 	sum   hash.Hash           // of a draft
-	begin int64               // offset of the first Write
+	begin int64               // offset of the first byte that is sent
+	skip  int64               // bytes still to be left out of Writes: the registry has them, and nobody asked for the offset
 	wrote int64
 	chunk int64 // 0: all in one request
 	w     *window
@@ -119,7 +120,7 @@ func (u *upload) open() error {
 	if at := u.p.r.open.take(u.p, u.d.Digest); at != nil {
 		u.location = at
 		if n, err := u.status(); err == nil {
-			u.offset, u.begin = n, n
+			u.offset, u.begin, u.skip = n, n, n
 			if n > 0 {
 				u.check = nil // the registry alone has seen all of it
 			}
@@ -195,12 +196,22 @@ func received(s string) int64 {
 }
 
 // Offset implements registry.Resumer.
-func (u *upload) Offset() int64 { return u.begin }
+func (u *upload) Offset() int64 {
+	u.skip = 0
+	return u.begin
+}
 
 func (u *upload) Write(p []byte) (int, error) {
 	if u.ended {
 		return 0, fmt.Errorf("%s: %w", u.d.Digest, errCancelled)
 	}
+	known := min(u.skip, int64(len(p)))
+	u.skip -= known
+	n, err := u.send(p[known:])
+	return int(known) + n, err
+}
+
+func (u *upload) send(p []byte) (int, error) {
 	switch {
 	case u.check != nil:
 		if n, err := u.check.Write(p); err != nil {
