@@ -3,6 +3,7 @@ package hosted
 import (
 	"context"
 	"fmt"
+	"time"
 
 	"nacre/internal/registry/store"
 )
@@ -21,6 +22,10 @@ type Report struct {
 	store.Removed
 }
 
+// longGrace is more than the grace of anybody who collects this store. What stays longer was recorded while
+// the clock was ahead, and would stay for years.
+const longGrace = 60 * 24 * time.Hour
+
 // Collect applies the rules of retention, and then removes what nothing refers to and whose time of
 // grace is over, while others push and pull: they wait for some milliseconds at most. Whatever is
 // being pushed, or was said to be there by Has, Stat or Mount, stays for the time of grace.
@@ -32,6 +37,12 @@ func (r *Registry) Collect(ctx context.Context, o CollectOptions) (Report, error
 	var err error
 	if report.Tags, err = r.Retain(ctx, o.DryRun); err != nil {
 		return report, fmt.Errorf("collect: %w", err)
+	}
+	if !o.DryRun {
+		now := r.o.Clock()
+		if err := r.s.BoundParts(ctx, now.Add(max(r.o.Grace, longGrace)), forEver, now.Add(r.o.Grace)); err != nil {
+			return report, fmt.Errorf("collect: %w", err)
+		}
 	}
 	if report.Parts, err = r.s.ExpireParts(ctx, r.o.Clock(), o.DryRun); err != nil {
 		return report, fmt.Errorf("collect: %w", err)

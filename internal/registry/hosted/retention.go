@@ -96,9 +96,16 @@ func (r *Registry) retain(ctx context.Context, repo string, rule Rule, dry bool)
 // judge decides on the tags of a repository, of which those given last come first.
 func (rule Rule) judge(repo string, tags []store.TagInfo, now time.Time) []Verdict {
 	verdicts := make([]Verdict, len(tags))
+	last := 0
 	for i, t := range tags {
 		v := Verdict{Repo: repo, Tag: t.Tag, Digest: t.Target, Pushed: t.Pushed, Pulled: t.Pulled}
-		v.Keep, v.Why = rule.keeps(i, t, now)
+		if t.Pushed.After(now) {
+			// Nobody knows whether it is old, nor may it take the place of those pushed since.
+			v.Keep, v.Why = true, "pushed when the clock was ahead"
+		} else {
+			v.Keep, v.Why = rule.keeps(last, t, now)
+			last++
+		}
 		verdicts[i] = v
 	}
 	return verdicts

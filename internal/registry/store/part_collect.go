@@ -42,6 +42,19 @@ func expired(ctx context.Context, q querier, now time.Time, after partKey, n int
 		now.UnixNano(), after.repo, after.digest, n)
 }
 
+// BoundParts lets no part stay longer than latest: what is to stay until then was recorded by a wrong clock, and stays
+// until to. What stays for ever (from forEver on) is left alone.
+func (s *Store) BoundParts(ctx context.Context, latest, forEver, to time.Time) error {
+	var some bool
+	if err := s.db.QueryRowContext(ctx, "SELECT EXISTS (SELECT 1 FROM part WHERE until > ? AND until < ?)", latest.UnixNano(), forEver.UnixNano()).Scan(&some); err != nil || !some {
+		return s.fail(err)
+	}
+	return s.update(ctx, func(tx querier) error {
+		_, err := tx.ExecContext(ctx, "UPDATE part SET until = ? WHERE until > ? AND until < ?", to.UnixNano(), latest.UnixNano(), forEver.UnixNano())
+		return err
+	})
+}
+
 // ExpireParts removes parts whose time is over and that nothing refers to, and then those that only they
 // referred to. With dry it only counts those of the first round.
 func (s *Store) ExpireParts(ctx context.Context, now time.Time, dry bool) (n int, err error) {
