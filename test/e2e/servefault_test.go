@@ -54,9 +54,9 @@ func TestServeCutLine(t *testing.T) {
 	folder.check(t)
 }
 
-// TestPushKilled kills pushes at random moments. Layers that had arrived are not sent again, and in the end
-// all is right.
-func TestPushKilled(t *testing.T) {
+// TestServeClientKilled kills pushes and pulls at random moments. What had arrived is not sent again, and in the
+// end all is right.
+func TestServeClientKilled(t *testing.T) {
 	t.Parallel()
 	s := newStore(t)
 	folder := &store{root: filepath.Join(t.TempDir(), "registry")}
@@ -74,13 +74,16 @@ func TestPushKilled(t *testing.T) {
 	seed := time.Now().UnixNano()
 	t.Logf("seed %d", seed)
 	moment := rand.New(rand.NewSource(seed))
-	kills := 0
+	visible, kills := newWitness(t, srv.addr), 0
 	for !s.killed(t, time.Duration(600+moment.Intn(600))*time.Millisecond, "push", "-q", name) {
 		if kills++; kills > 60 {
 			t.Fatal("it does not get on")
 		}
+		// It may be killed when all is done but for the answer. Until then there is nothing.
 		if got := srv.get(t, "/v2/big/manifests/1"); !strings.HasSuffix(got, "404") {
-			t.Fatalf("it is there before its time: %s", got)
+			if err := visible.image("big", "1", ""); err != nil {
+				t.Fatal(err)
+			}
 		}
 	}
 	t.Logf("%d bytes sent in %d rounds, for %d", w.up.Load(), kills+1, layers*size)
@@ -91,11 +94,24 @@ func TestPushKilled(t *testing.T) {
 	if got, limit := w.up.Load(), int64(layers*size+kills*6*size+1<<20); got > limit {
 		t.Errorf("%d bytes were sent in %d rounds, want at most %d", got, kills+1, limit)
 	}
+	// The same on the way back: a pull goes on in the middle of a layer.
 	other := newStore(t)
-	other.ok(t, "pull", "-q", srv.addr+"/big:1")
-	if a, b := s.inspect(t, name, "{{.Id}}"), other.inspect(t, srv.addr+"/big:1", "{{.Id}}"); a != b {
+	w.down.Store(0)
+	pulls := 0
+	for !other.killed(t, time.Duration(300+moment.Intn(600))*time.Millisecond, "pull", "-q", name) {
+		if pulls++; pulls > 60 {
+			t.Fatal("the pull does not get on")
+		}
+		other.check(t)
+	}
+	t.Logf("%d bytes received in %d rounds", w.down.Load(), pulls+1)
+	if got, limit := w.down.Load(), int64(layers*size+pulls*(1<<20)+1<<20); got > limit || pulls < 2 {
+		t.Errorf("%d bytes were received in %d rounds, want at most %d", got, pulls+1, limit)
+	}
+	if a, b := s.inspect(t, name, "{{.Id}}"), other.inspect(t, name, "{{.Id}}"); a != b {
 		t.Errorf("it is %s, want %s", b, a)
 	}
+	other.check(t)
 	folder.check(t)
 }
 

@@ -20,7 +20,7 @@ import (
 )
 
 // wire is a TCP connection's way to a server: it knows nothing of what flows in it. Connections are reset after cut
-// bytes of one direction (0: never), and what clients send flows at rate bytes a second (0: as it can).
+// bytes of one direction (0: never), and each direction flows at rate bytes a second (0: as it can).
 type wire struct {
 	addr, to string
 	cut      int64
@@ -49,7 +49,7 @@ func newWire(t *testing.T, to string, cut, rate int64) *wire {
 				continue
 			}
 			go w.pump(server, client, &w.up, rate)
-			go w.pump(client, server, &w.down, 0)
+			go w.pump(client, server, &w.down, rate)
 		}
 	}()
 	return w
