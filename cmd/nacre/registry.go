@@ -25,7 +25,7 @@ func registryCommand(a *app) *cobra.Command {
 		RunE:    group,
 	}
 	cmd.AddCommand(registryListCommand(a), registryTagsCommand(a), registryDigestCommand(a), registryManifestCommand(a),
-		registryDeleteCommand(a), registryReferrersCommand(a))
+		registryDeleteCommand(a), registryReferrersCommand(a), registryIndexCommand(a))
 	return cmd
 }
 

@@ -78,6 +78,8 @@ func hint(err error) string {
 		return h.hint
 	case errors.As(err, &src):
 		return src.Hint
+	case errors.As(err, &exit) && exit.Foreign != "":
+		return "register an emulator with the kernel (Debian: qemu-user-static), or cross-compile in a stage FROM --platform=$BUILDPLATFORM"
 	case errors.As(err, &exit) && exit.OOMKilled:
 		return "--memory gives steps more"
 	case errors.As(err, &allow):

@@ -15,6 +15,7 @@ import (
 
 	"github.com/opencontainers/go-digest"
 	specs "github.com/opencontainers/runtime-spec/specs-go"
+	"golang.org/x/sys/unix"
 )
 
 // ExitError is a RUN step whose program failed.
@@ -24,12 +25,16 @@ type ExitError struct {
 	Tail string // the end of what it printed
 	// OOMKilled tells that the kernel ended some process of it at the limit of Limits.Memory.
 	OOMKilled bool
+	Foreign   string // the platform of its program, which this machine cannot run; else empty
 }
 
 func (e *ExitError) Error() string {
 	text := fmt.Sprintf("process %q did not complete successfully: exit code: %d", strings.Join(e.Args, " "), e.Code)
 	if e.OOMKilled {
 		text += ": it reached its memory limit"
+	}
+	if e.Foreign != "" {
+		text += ": it is for " + e.Foreign + ", and this machine cannot run it"
 	}
 	return text
 }
@@ -118,7 +123,7 @@ func (w *work) sandbox(ctx context.Context, op *graph.Run, config sandbox.Config
 		return status, ctx.Err()
 	}
 	if start != nil && start.Code != sandbox.CodeSandbox {
-		return status, &ExitError{Args: op.Args, Code: start.Code, Tail: start.Error()}
+		return status, w.notStarted(op, start)
 	}
 	if err != nil {
 		return status, err
@@ -130,6 +135,15 @@ func (w *work) sandbox(ctx context.Context, op *graph.Run, config sandbox.Config
 		return status, &ExitError{Args: op.Args, Code: status.Code, Tail: end.String(), OOMKilled: status.OOMKilled}
 	}
 	return status, nil
+}
+
+// notStarted is the error of a program that could not be executed.
+func (w *work) notStarted(op *graph.Run, start *sandbox.StartError) error {
+	exit := &ExitError{Args: op.Args, Code: start.Code, Tail: start.Error()}
+	if errors.Is(start, unix.ENOEXEC) {
+		exit.Foreign = op.Foreign
+	}
+	return exit
 }
 
 // config is all of a step's sandbox but its root and streams.

@@ -122,6 +122,8 @@ type Run struct {
 	Insecure bool
 	Mounts   []Mount
 	Devices  []Device
+	// Foreign is the platform of the root, where it is not the one that it runs on; else empty.
+	Foreign string
 	// Files are heredocs to be there while it runs, each mounted read-only at Path,
 	// which is below /dev/pipes, with mode 0755.
 	Files []InlineFile

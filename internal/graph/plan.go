@@ -175,7 +175,7 @@ func (p *planner) prepare() error {
 	if p.target = p.o.Platform; p.target.OS == "" && p.target.Architecture == "" {
 		p.target = build
 	}
-	if !samePlatform(p.target, build) {
+	if p.target.OS != build.OS {
 		return unsupported(fmt.Sprintf("building for %s on %s", image.FormatPlatform(p.target), image.FormatPlatform(build)))
 	}
 	p.checkNames()

@@ -100,7 +100,7 @@ func (p *planner) checkBase(s *stage) error {
 			s.baseName = c.Image
 		}
 	}
-	if !samePlatform(s.platform, p.o.BuildPlatform) {
+	if s.platform.OS != p.o.BuildPlatform.OS {
 		return unsupported(fmt.Sprintf("platform %s on %s", image.FormatPlatform(s.platform), image.FormatPlatform(p.o.BuildPlatform)))
 	}
 	return nil

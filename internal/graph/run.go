@@ -8,6 +8,8 @@ import (
 	"slices"
 	"strings"
 
+	"nacre/internal/image"
+
 	"github.com/moby/buildkit/frontend/dockerfile/instructions"
 	"github.com/moby/buildkit/frontend/dockerfile/parser"
 )
@@ -49,10 +51,18 @@ func (p *planner) run(s *stage, cmd command, c *instructions.RunCommand) error {
 	lex.RawQuotes, lex.RawEscapes, lex.SkipUnsetEnv = true, true, true
 	step := p.step(s, cmd, shown(&lex, c.String()+summary, masked(s.env, mounts)), &Run{
 		Args: args, Env: s.env.environ(), Proxy: p.proxies(), Dir: path.Clean("/" + s.config().WorkingDir), User: s.config().User, Network: network, Files: files,
-		Insecure: insecure, Mounts: mounts, Devices: devices,
+		Insecure: insecure, Mounts: mounts, Devices: devices, Foreign: p.foreign(s),
 	})
 	s.record("RUN "+s.argsInScope()+strings.Join(args, " ")+" # buildkit", step)
 	return nil
+}
+
+// foreign is the platform of a stage whose programs do not run here as such.
+func (p *planner) foreign(s *stage) string {
+	if samePlatform(s.platform, p.o.BuildPlatform) {
+		return ""
+	}
+	return image.FormatPlatform(s.platform)
 }
 
 // devices are those a RUN asks for. Who may have them, and what they are, is known where it runs.
