@@ -187,7 +187,7 @@ func TestServeKilled(t *testing.T) {
 	w.gate.Unlock()
 	p.wg.Wait()
 	t.Logf("%d blobs and manifests acknowledged, %d uploads finished, %d unfinished, %d times resumed", len(w.there), w.done, len(w.uploads), resumed)
-	if len(w.there) < 20 || w.done < 5 || len(w.uploads) < 2 || resumed < 3 {
+	if len(w.there) < 20 || w.done < 5 || len(w.uploads) < 2 || resumed < 1 {
 		t.Error("too little was pushed to show anything")
 	}
 }
