@@ -7,6 +7,7 @@ import (
 	"strings"
 	"sync/atomic"
 
+	"nacre/internal/build"
 	"nacre/internal/event"
 	"nacre/internal/image"
 	"nacre/internal/registry"
@@ -80,6 +81,40 @@ func (p pulls) Pull(ctx context.Context, ref registry.Ref, platform image.Platfo
 	_, err := p.a.fetch(ctx, ref, &platform, sink)
 	return err
 }
+
+// Describe implements build.Describer.
+func (p pulls) Describe(ctx context.Context, ref registry.Ref, platform image.Platform) (build.Described, error) {
+	img := build.Described{Repo: ref.Repo}
+	r, err := p.a.remote(ctx)
+	if err != nil {
+		return img, err
+	}
+	img.Registry = r
+	d, err := r.Resolve(ctx, ref)
+	for depth := 0; err == nil && image.IsIndex(d.MediaType); depth++ {
+		if depth > maxIndexes {
+			return img, fmt.Errorf("%s: indexes nested more than %d deep: %w", ref.Familiar(), maxIndexes, registry.ErrInvalid)
+		}
+		var x image.Index
+		if err = readJSON(ctx, r, ref.Repo, d, image.ParseIndex, &x); err == nil {
+			d, err = image.MatchPlatform(x, platform)
+		}
+	}
+	if err == nil {
+		err = readJSON(ctx, r, ref.Repo, d, image.ParseManifest, &img.Manifest)
+	}
+	if err == nil {
+		err = readJSON(ctx, r, ref.Repo, img.Manifest.Config, image.ParseConfig, &img.Config)
+	}
+	if err != nil {
+		return img, fetchError(ref, fmt.Errorf("pull %s: %w", ref.Familiar(), err))
+	}
+	img.Desc = d
+	return img, nil
+}
+
+// maxIndexes bounds indexes within indexes, as registry.Copy does.
+const maxIndexes = 8
 
 // imageToRun finds the image that run names, and pulls it as policy says: "missing", "always" or "never".
 func (a *app) imageToRun(ctx context.Context, name, policy string, p *image.Platform, quiet bool) (store.Image, error) {

@@ -67,7 +67,7 @@ func (o *target) sendImage(ctx context.Context, a *app, l *store.Lease, names []
 
 func (o *target) sendTo(ctx context.Context, a *app, l *store.Lease, name registry.Ref, r build.Result, e export.Options) (export.Image, error) {
 	send := func(dst registry.Writer) (export.Image, error) {
-		return export.Push(ctx, a.opened, l, r.Reader, r.Manifest, e, dst, []registry.Ref{name}, registry.CopyOptions{Sink: r.Sink, Step: r.Step})
+		return export.Push(ctx, a.opened, l, r.Reader, r.Manifest, e, dst, []registry.Ref{name}, registry.CopyOptions{Sink: r.Sink, Step: r.Step, MountFrom: r.MountFrom})
 	}
 	if !o.insecure {
 		dst, err := a.remote(ctx)

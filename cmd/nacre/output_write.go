@@ -13,8 +13,10 @@ import (
 	"nacre/internal/event"
 	"nacre/internal/export"
 	"nacre/internal/image"
+	"nacre/internal/layer"
 	"nacre/internal/registry"
 	"nacre/internal/registry/archive"
+	"nacre/internal/registry/compressed"
 	"nacre/internal/registry/layout"
 
 	"golang.org/x/term"
@@ -43,11 +45,19 @@ func addOutputs(a *app, o *build.Options, list []*target) error {
 			}
 		}
 		o.Outputs = append(o.Outputs, build.Output{
-			Name:  what,
-			Write: func(ctx context.Context, r build.Result) error { return out.write(ctx, a, names, r) },
+			Name:   what,
+			Remote: out.remote(),
+			Write:  func(ctx context.Context, r build.Result) error { return out.write(ctx, a, names, r) },
 		})
 	}
 	return nil
+}
+
+// remote tells whether the output needs no layer here: an image that goes to registries alone, with its layers
+// as they are.
+func (o *target) remote() bool {
+	c := o.export.Compressed
+	return o.kind == "image" && !o.stored() && !o.rewrite && !c.Force && c.Types != compressed.Docker && c.Compression.Kind != layer.EStargz && c.Compression.Kind != layer.Uncompressed
 }
 
 func (o *target) write(ctx context.Context, a *app, names []registry.Ref, r build.Result) error {

@@ -27,7 +27,7 @@ var arrows = map[string][]string{
 	"internal/registry":        {"internal/event", "internal/image"},
 
 	// A cache as an image in a registry.
-	"internal/cache/portable": {"internal/cache", "internal/image", "internal/registry"},
+	"internal/cache/portable": {"internal/cache", "internal/image", "internal/registry", "internal/registry/lazy"},
 
 	// Parts: each turns one thing into another.
 	"internal/layer":      {},
@@ -45,6 +45,8 @@ var arrows = map[string][]string{
 	"internal/registry/store": {"internal/cache", "internal/event", "internal/image", "internal/layer", "internal/registry", "internal/rootfs"},
 	// What leaves the store: it knows the store, and hands it on as the contract.
 	"internal/registry/compressed": {"internal/event", "internal/image", "internal/layer", "internal/registry", "internal/registry/store"},
+	// Layers that a store does not have yet, and where they are.
+	"internal/registry/lazy": {"internal/event", "internal/registry"},
 	// The store as others see it from outside.
 	"internal/registry/hosted":       {"internal/image", "internal/registry", "internal/registry/store"},
 	"internal/registry/layout":       {"internal/image", "internal/registry"},
@@ -72,7 +74,7 @@ var arrows = map[string][]string{
 	// The one place that knows the parts. It does not know who shows what it says.
 	"internal/build": {
 		"internal/cache", "internal/cache/portable", "internal/copier", "internal/device", "internal/dockerfile", "internal/event", "internal/graph", "internal/image",
-		"internal/layer", "internal/network", "internal/registry", "internal/registry/compressed", "internal/registry/layout", "internal/registry/store", "internal/rootfs", "internal/sandbox", "internal/source", "internal/source/remote",
+		"internal/layer", "internal/network", "internal/registry", "internal/registry/compressed", "internal/registry/layout", "internal/registry/lazy", "internal/registry/store", "internal/rootfs", "internal/sandbox", "internal/source", "internal/source/remote",
 	},
 
 	// What an output of a build asks for.

@@ -14,6 +14,7 @@ import (
 	"nacre/internal/graph"
 	"nacre/internal/image"
 	"nacre/internal/registry"
+	"nacre/internal/registry/lazy"
 	"nacre/internal/registry/store"
 	"nacre/internal/rootfs"
 	"nacre/internal/source/remote"
@@ -93,11 +94,14 @@ type Result struct {
 	Manifest image.Descriptor
 	Names    []registry.Ref
 	Reader   registry.Reader // of the image, by its manifest's digest
-	Root     *rootfs.FS      // what is in the image
+	Root     *rootfs.FS      // what is in the image; nil where all outputs are Remote
 	Platform image.Platform
 	Created  *time.Time // from the config
 	Base     int        // how many of the layers, from the bottom, are those of the base image
 	Epoch    *time.Time // SOURCE_DATE_EPOCH, or nil
+
+	// MountFrom names repositories that may have a blob of it: for registry.CopyOptions.
+	MountFrom func(registry.Descriptor) []string
 
 	// For outputs that have steps of their own: where to tell of them, and IDs, one call at a time.
 	Sink event.Sink
@@ -118,14 +122,16 @@ func (b Builder) Build(ctx context.Context, o Options) (Result, error) {
 	if err != nil {
 		return Result{}, err
 	}
-	g, err := b.plan(ctx, file, o)
+	ids := &stepIDs{next: stepPull + stepPulls}
+	layers := lazy.New(b.Store, lease.Layer, registry.CopyOptions{Sink: b.Sink, Step: ids.take})
+	g, err := b.plan(ctx, file, o, lease, layers)
 	if err != nil {
 		return Result{}, err
 	}
 	for _, w := range g.Warnings {
 		b.Sink(event.Warning{Pos: w.Pos, Text: w.Text})
 	}
-	s := newSolver(b, o, g, lease, source)
+	s := newSolver(b, o, g, lease, layers, source)
 	defer s.close()
 	if err := s.findDevices(g); err != nil {
 		return Result{}, err
@@ -134,9 +140,18 @@ func (b Builder) Build(ctx context.Context, o Options) (Result, error) {
 	if err := s.importCaches(ctx); err != nil {
 		return Result{}, err
 	}
+	r, err := s.finish(ctx, g)
+	for s.lost(ctx, g, err) { // each time one layer less
+		r, err = s.finish(ctx, g)
+	}
+	return r, located(file, err)
+}
+
+// finish solves what the target needs, and hands it out.
+func (s *solver) finish(ctx context.Context, g *graph.Graph) (Result, error) {
 	last, err := s.solveTarget(ctx, g.Target)
 	if err != nil {
-		return Result{}, located(file, err)
+		return Result{}, err
 	}
 	r, err := s.export(ctx, g.Target, last)
 	if err != nil {
@@ -172,7 +187,7 @@ func (b Builder) load(ctx context.Context, o Options, source *contextSource) (*d
 }
 
 // plan makes the graph, with base images looked up in the store or pulled.
-func (b Builder) plan(ctx context.Context, file *dockerfile.File, o Options) (*graph.Graph, error) {
+func (b Builder) plan(ctx context.Context, file *dockerfile.File, o Options, lease *store.Lease, layers *lazy.Layers) (*graph.Graph, error) {
 	platform := o.Platform
 	if platform.OS == "" {
 		platform = image.DefaultPlatform()
@@ -190,5 +205,5 @@ func (b Builder) plan(ctx context.Context, file *dockerfile.File, o Options) (*g
 		Allow:         o.Allow,
 		Platform:      platform,
 		BuildPlatform: image.DefaultPlatform(),
-	}, (&bases{Builder: b, contexts: contexts, always: o.Pull}).resolve)
+	}, (&bases{Builder: b, contexts: contexts, always: o.Pull, lazily: len(o.CacheFrom) > 0, lease: lease, layers: layers}).resolve)
 }

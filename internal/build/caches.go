@@ -3,6 +3,7 @@ package build
 import (
 	"context"
 	"fmt"
+	"sync"
 
 	"nacre/internal/cache/portable"
 	"nacre/internal/event"
@@ -61,12 +62,7 @@ func (s *solver) importCache(ctx context.Context, from CacheFrom) (int, error) {
 	if err != nil {
 		return 0, err
 	}
-	c, err := portable.Import(ctx, s.Cache, s.Store, portable.From{
-		Registry: src, Ref: ref,
-		Warn: func(err error) {
-			s.Sink(event.Warning{Text: fmt.Sprintf("cache from %s: %v", from.Name, err), Hint: "the step is executed instead"})
-		},
-	}, s.base)
+	c, err := portable.Import(ctx, s.Cache, s.layers, portable.From{Registry: src, Ref: ref, Name: from.Name}, s.base)
 	if err != nil {
 		return 0, err
 	}
@@ -108,12 +104,23 @@ func (s *solver) exportCache(ctx context.Context, to CacheTo, layers []digest.Di
 	if err != nil {
 		return registry.Descriptor{}, err
 	}
-	blobs := compressed.New(s.Store, compressed.Options{Compression: to.Compression, Force: to.Force, Sink: s.Sink, Step: s.nextStep})
-	return portable.Export(ctx, dst, ref, blobs, entries, s.base, registry.CopyOptions{Sink: s.Sink, Step: s.nextStep})
+	made := compressed.New(s.Store, compressed.Options{Compression: to.Compression, Force: to.Force, Sink: s.Sink, Step: s.nextStep, Source: s.layers})
+	o := registry.CopyOptions{Sink: s.Sink, Step: s.nextStep, MountFrom: s.layers.MountFrom}
+	return portable.Export(ctx, dst, ref, blobs{made, s.layers, to.Force}, entries, s.base, o)
 }
 
-// nextStep gives IDs to steps that come up after the plan, one call at a time.
-func (s *solver) nextStep() int {
-	s.afterGraph++
-	return s.afterGraph - 1
+// nextStep gives IDs to steps that come up after the plan.
+func (s *solver) nextStep() int { return s.ids.take() }
+
+// stepIDs counts.
+type stepIDs struct {
+	mu   sync.Mutex
+	next int
+}
+
+func (i *stepIDs) take() int {
+	i.mu.Lock()
+	defer i.mu.Unlock()
+	i.next++
+	return i.next - 1
 }

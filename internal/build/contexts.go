@@ -101,7 +101,7 @@ func (c *contextSource) loadRemote(ctx context.Context) (contextTree, error) {
 			g.KeepDir = true
 		}
 	}
-	f := &fetcher{Builder: c.Builder, o: c.o, lease: c.lease, id: c.step.ID}
+	f := &fetcher{Builder: c.Builder, o: c.o, hold: c.lease.Layer, lease: c.lease, id: c.step.ID}
 	out, _, err := f.fetch(ctx, op)
 	if err != nil {
 		return nil, fmt.Errorf("%s: %w", op, err)

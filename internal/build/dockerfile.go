@@ -77,7 +77,7 @@ func (c *contextSource) fetchDockerfile(ctx context.Context, url string) ([]byte
 	if err != nil {
 		return nil, err
 	}
-	f := &fetcher{Builder: c.Builder, o: c.o, lease: c.lease, id: stepDockerfile}
+	f := &fetcher{Builder: c.Builder, o: c.o, hold: c.lease.Layer, lease: c.lease, id: stepDockerfile}
 	out, _, err := f.fetch(ctx, op)
 	if err != nil {
 		return nil, fmt.Errorf("%s: %w", op, err)

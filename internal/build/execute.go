@@ -83,6 +83,9 @@ func (w *work) lower(ctx context.Context) (*rootfs.FS, error) {
 
 // rootFS is a chain of layers as one file system.
 func (s *solver) rootFS(ctx context.Context, diffIDs []digest.Digest) (*rootfs.FS, error) {
+	if err := s.layers.Need(ctx, diffIDs...); err != nil {
+		return nil, err
+	}
 	return Root(ctx, s.Store, diffIDs)
 }
 

@@ -19,7 +19,7 @@ func (s *solver) export(ctx context.Context, t *graph.Result, last *root) (Resul
 		}
 		return r, err
 	}
-	done := s.begin(event.Step{ID: stepExport, Name: "exporting to image"})
+	done := s.begin(event.Step{ID: stepExport + s.round*rounds, Name: "exporting to image"})
 	r, err := s.assemble(ctx, t, last)
 	note := r.Config.String()
 	for _, name := range r.Names {
@@ -41,23 +41,25 @@ func (s *solver) assemble(ctx context.Context, t *graph.Result, last *root) (Res
 			return Result{}, err
 		}
 	}
-	layers := make([]image.Layer, len(diffIDs))
-	for i, d := range diffIDs {
-		info, err := s.Store.LayerInfo(ctx, d)
-		if err != nil {
-			return Result{}, err
-		}
-		layers[i] = image.Layer{DiffID: d, Size: info.Size}
+	if err := s.resultLayers(ctx, diffIDs); err != nil {
+		return Result{}, err
+	}
+	layers, err := s.travels(ctx, diffIDs)
+	if err != nil {
+		return Result{}, err
 	}
 	a, err := image.Assemble(cfg, layers)
 	if err != nil {
 		return Result{}, err
 	}
 	r := Result{
-		Config: a.ConfigDesc.Digest, Manifest: a.ManifestDesc, Names: s.o.Names, Reader: assembled{a, s.Store},
+		Config: a.ConfigDesc.Digest, Manifest: a.ManifestDesc, Names: s.o.Names, Reader: assembled{a, s.layers}, MountFrom: s.layers.MountFrom,
 		Platform: cfg.Platform, Created: cfg.Created, Base: len(baseOf(last)), Epoch: s.epoch, Sink: s.Sink, Step: s.nextStep,
 	}
-	if r.Root, err = s.rootFS(ctx, diffIDs); err != nil || s.o.NoImage {
+	if s.needs() {
+		r.Root, err = s.rootFS(ctx, diffIDs)
+	}
+	if err != nil || s.o.NoImage {
 		return r, err
 	}
 	r.Image, err = s.Store.PutImage(ctx, s.lease, store.NewImage{Config: a.Config, Manifest: a.Manifest}, s.o.Names)

@@ -24,8 +24,8 @@ import (
 // fetched is the root of a Fetch: one layer. Steps that use it depend on what is in it, not
 // on where or when it was fetched.
 func (s *solver) fetched(ctx context.Context, st *graph.Step, op *graph.Fetch) (*root, error) {
-	done := s.begin(eventStep(st))
-	f := &fetcher{Builder: s.Builder, o: s.o, lease: s.lease, id: eventStep(st).ID}
+	done := s.begin(s.eventStep(st))
+	f := &fetcher{Builder: s.Builder, o: s.o, hold: s.layers.Hold, lease: s.lease, id: s.eventStep(st).ID}
 	out, cached, err := f.fetch(ctx, op)
 	if err != nil {
 		if cause := context.Cause(ctx); cause != nil && (errors.Is(err, context.Canceled) || errors.Is(err, cause)) {
@@ -48,7 +48,8 @@ type fetcher struct {
 	Builder
 	o     Options
 	lease *store.Lease // holds what was fetched for as long as the build lasts
-	id    int          // of the step that is told of progress
+	hold  func(ctx context.Context, diffIDs ...digest.Digest) error
+	id    int // of the step that is told of progress
 	// hidden is what of the secrets it used nobody may read.
 	hidden []string
 }
@@ -66,7 +67,7 @@ func (f *fetcher) known(ctx context.Context, key cache.Key) (cache.Output, bool,
 	if err != nil || !ok {
 		return out, false, err
 	}
-	err = f.lease.Layer(ctx, out.DiffID)
+	err = f.hold(ctx, out.DiffID)
 	if errors.Is(err, registry.ErrAbsent) {
 		return cache.Output{}, false, nil
 	}

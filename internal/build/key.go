@@ -158,6 +158,9 @@ func (s *solver) contents(ctx context.Context, r *root) ([]digest.Digest, error)
 		r.contents = append(slices.Clip(below), r.out.Content)
 		return r.contents, nil
 	}
+	if err := s.layers.Need(ctx, r.layers...); err != nil {
+		return nil, err
+	}
 	list := make([]digest.Digest, len(r.layers))
 	for i, d := range r.layers {
 		info, err := s.Store.LayerInfo(ctx, d)
@@ -190,13 +193,13 @@ func (s *solver) addEpoch(h *cache.Hash) {
 
 // baseRoot is the root of an image in the store: its layers, nothing to do.
 func (s *solver) baseRoot(ctx context.Context, st *graph.Step, b *graph.Base) (*root, error) {
-	done := s.begin(eventStep(st))
+	done := s.begin(s.eventStep(st))
 	h := cache.NewHash("base/1", "")
 	for _, d := range b.DiffIDs {
 		h.Add("layer", d.String())
 	}
 	r := &root{key: h.Sum().Key, layers: b.DiffIDs}
-	err := s.lease.Layer(ctx, b.DiffIDs...)
+	err := s.layers.Hold(ctx, b.DiffIDs...)
 	if err != nil {
 		err = positioned(st, fmt.Errorf("base image %s: %w", b.Name, err))
 	}

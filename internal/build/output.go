@@ -14,12 +14,14 @@ import (
 type Output struct {
 	Name  string // "exporting to oci archive x.tar"
 	Write func(ctx context.Context, r Result) error
+	// Remote: the output does with the names and digests of layers, and what r.Reader has of them where they are.
+	Remote bool
 }
 
 // assembled reads the image that was built, wherever it is not in the store.
 type assembled struct {
 	image.Assembled
-	registry.Reader // the store, which has the layers
+	registry.Reader // the store, which has the layers, and where the others are
 }
 
 func (a assembled) Resolve(ctx context.Context, ref registry.Ref) (registry.Descriptor, error) {

@@ -3,12 +3,15 @@ package build
 import (
 	"bytes"
 	"cmp"
+	"errors"
+	"fmt"
 	"slices"
 	"sync"
 	"time"
 
 	"nacre/internal/event"
 	"nacre/internal/graph"
+	"nacre/internal/registry/lazy"
 )
 
 // IDs of the steps that are not in the graph; the graph's follow.
@@ -25,15 +28,22 @@ func (b Builder) begin(s event.Step) func(event.Done, error) error {
 	b.Sink(event.Started{Step: s, Time: b.Clock()})
 	return func(d event.Done, err error) error {
 		d.ID, d.Time, d.Err = s.ID, b.Clock(), err
+		if lost, ok := errors.AsType[*lazy.LostError](err); ok { // the build goes on without
+			d.Note, d.Err = fmt.Sprintf("put off: layer %s cannot be had", short(lost.DiffID)), nil
+		}
 		b.Sink(d)
 		return err
 	}
 }
 
-func eventStep(s *graph.Step) event.Step {
-	e := event.Step{ID: stepGraph + s.ID, Name: s.Name, Pos: s.Pos, Stage: s.Stage}
-	for _, in := range s.Inputs() {
-		e.Inputs = append(e.Inputs, stepGraph+in.ID)
+// rounds tells the steps of a build that began again from those of before.
+const rounds = 1 << 32
+
+func (s *solver) eventStep(st *graph.Step) event.Step {
+	first := stepGraph + s.round*rounds
+	e := event.Step{ID: first + st.ID, Name: st.Name, Pos: st.Pos, Stage: st.Stage}
+	for _, in := range st.Inputs() {
+		e.Inputs = append(e.Inputs, first+in.ID)
 	}
 	return e
 }

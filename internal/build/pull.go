@@ -14,6 +14,10 @@ import (
 	"nacre/internal/graph"
 	"nacre/internal/image"
 	"nacre/internal/registry"
+	"nacre/internal/registry/lazy"
+	"nacre/internal/registry/store"
+
+	"github.com/opencontainers/go-digest"
 )
 
 // Images brings images into the store that are not there.
@@ -29,10 +33,19 @@ type bases struct {
 	contexts map[string]graph.Context
 	always   bool         // look for newer ones (--pull)
 	pulls    atomic.Int32 // begun so far
+
+	// With lazily, layers of images that are not in the store are pulled when they are needed.
+	lazily             bool
+	lease              *store.Lease
+	layers             *lazy.Layers
+	described, exactly memo[digest.Digest, struct{}] // pulled since, by manifest: by name, and by digest
 }
 
 // stepPull is the first ID of pulls, which come before the graph is known: beyond those of any graph.
 const stepPull = 1 << 30
+
+// stepPulls bounds the number of pulls of a build; IDs of fetched layers follow.
+const stepPulls = 1 << 20
 
 // resolve implements graph.Resolver: images in the store, those that are pulled into it, and those in layouts that
 // the user, not the Dockerfile, named as contexts.
@@ -54,6 +67,13 @@ func (b *bases) resolve(ctx context.Context, name string, p image.Platform) (gra
 		if b.Images == nil {
 			return graph.Image{}, fmt.Errorf("%w in the local store; load, import or build it first", registry.ErrAbsent)
 		}
+	}
+	if d, ok := b.Images.(Describer); ok && b.lazily {
+		img, err := b.describe(ctx, d, name, ref, p)
+		if err == nil && b.lease.Layer(ctx, img.Config.RootFS.DiffIDs...) == nil {
+			err = b.pull(ctx, ref, p) // all layers are here: it costs nothing to have its name, too
+		}
+		return img, err
 	}
 	if b.Images != nil {
 		if err := b.pull(ctx, ref, p); err != nil {

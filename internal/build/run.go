@@ -93,6 +93,9 @@ func (w *work) mount(ctx context.Context) (rootfs.Mount, error) {
 
 // prepare puts layers together as a root in a folder that goes when the step ends.
 func (w *work) prepare(ctx context.Context, layers []digest.Digest, readonly bool) (rootfs.Mount, error) {
+	if err := w.layers.Need(ctx, layers...); err != nil {
+		return rootfs.Mount{}, err
+	}
 	scratch, remove, err := w.Store.TempDir("run")
 	if err != nil {
 		return rootfs.Mount{}, err
@@ -108,8 +111,8 @@ func (w *work) prepare(ctx context.Context, layers []digest.Digest, readonly boo
 // sandbox runs the program. Its exit code other than 0 is an *ExitError.
 func (w *work) sandbox(ctx context.Context, op *graph.Run, config sandbox.Config) (sandbox.Status, error) {
 	end := &tail{}
-	stdout := &logger{sink: w.Sink, clock: w.Clock, id: stepGraph + w.step.ID, stream: 1, tail: end, hidden: w.hidden}
-	stderr := &logger{sink: w.Sink, clock: w.Clock, id: stepGraph + w.step.ID, stream: 2, tail: end, hidden: w.hidden}
+	stdout := &logger{sink: w.Sink, clock: w.Clock, id: w.eventStep(w.step).ID, stream: 1, tail: end, hidden: w.hidden}
+	stderr := &logger{sink: w.Sink, clock: w.Clock, id: w.eventStep(w.step).ID, stream: 2, tail: end, hidden: w.hidden}
 	config.Stdout, config.Stderr = stdout, stderr
 	config.Again = w.runs.Load() > 0
 	status, err := sandbox.Run(ctx, config)

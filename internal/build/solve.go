@@ -17,6 +17,7 @@ import (
 	"nacre/internal/event"
 	"nacre/internal/graph"
 	"nacre/internal/registry"
+	"nacre/internal/registry/lazy"
 	"nacre/internal/registry/store"
 	"nacre/internal/rootfs"
 
@@ -43,12 +44,14 @@ type solver struct {
 	o      Options
 	epoch  *time.Time // SOURCE_DATE_EPOCH
 	lease  *store.Lease
+	layers *lazy.Layers // that the store has, or may get
 	slots  chan struct{}
 	base   string // of cache slots: what is built, so that misses compare with earlier builds of it
 	source *contextSource
 	named  map[string]*contextSource // contexts of files that have a name
 
-	afterGraph int // the first step ID that nothing has yet
+	round int     // how often the build began again
+	ids   stepIDs // of steps that come up after the plan
 
 	recorder *portable.Recorder // with CacheTo: what the build used and made
 
@@ -73,9 +76,9 @@ func (s *solver) atEnd(f func()) {
 	s.ends = append(s.ends, f)
 }
 
-func newSolver(b Builder, o Options, g *graph.Graph, lease *store.Lease, source *contextSource) *solver {
+func newSolver(b Builder, o Options, g *graph.Graph, lease *store.Lease, layers *lazy.Layers, source *contextSource) *solver {
 	s := &solver{
-		Builder: b, o: o, epoch: g.Epoch, lease: lease,
+		Builder: b, o: o, epoch: g.Epoch, lease: lease, layers: layers,
 		slots:   make(chan struct{}, b.Slots),
 		base:    absolute(graph.Redact(o.Context)) + "\x00" + o.Dockerfile,
 		source:  source,
@@ -85,22 +88,29 @@ func newSolver(b Builder, o Options, g *graph.Graph, lease *store.Lease, source 
 	for name, spec := range o.Contexts {
 		s.named[graph.ContextName(name)] = newNamedContext(b, name, spec, stepGraph+len(g.Steps)+len(s.named))
 	}
-	s.afterGraph = stepGraph + len(g.Steps) + len(s.named)
+	s.ids.next = stepGraph + len(g.Steps) + len(s.named)
 	count := map[string]int{}
 	for _, st := range g.Steps {
 		count[st.Stage]++
 		s.ordinal[st] = count[st.Stage]
+	}
+	s.countRuns(g)
+	return s
+}
+
+func (s *solver) countRuns(g *graph.Graph) {
+	s.runs.Store(0)
+	for _, st := range g.Steps {
 		if isRun(st) {
 			s.runs.Add(1)
 		}
 	}
-	return s
 }
 
 func (s *solver) announce(g *graph.Graph) {
 	plan := event.Plan{}
 	for _, st := range g.Steps {
-		plan.Steps = append(plan.Steps, eventStep(st))
+		plan.Steps = append(plan.Steps, s.eventStep(st))
 	}
 	s.Sink(plan)
 }
@@ -125,8 +135,8 @@ func (s *solver) solve(ctx context.Context, fail context.CancelCauseFunc, st *gr
 			return nil, err
 		}
 		r, err := s.step(ctx, st, inputs)
-		if err != nil {
-			fail(err)
+		if _, lost := errors.AsType[*lazy.LostError](err); err != nil && !lost {
+			fail(err) // after a loss the build begins again, and what goes on now will be there
 		}
 		return r, err
 	})
@@ -170,7 +180,7 @@ func (s *solver) step(ctx context.Context, st *graph.Step, in []*root) (*root, e
 			}
 		}
 	}
-	w := &work{solver: s, step: st, in: in, done: s.begin(eventStep(st))}
+	w := &work{solver: s, step: st, in: in, done: s.begin(s.eventStep(st))}
 	defer w.close()
 	out, d, err := w.resolve(ctx)
 	d.Size = out.Size
@@ -179,7 +189,9 @@ func (s *solver) step(ctx context.Context, st *graph.Step, in []*root) (*root, e
 			return nil, cause // another step failed first
 		}
 		err = positioned(st, err)
-		w.debug(err)
+		if _, lost := errors.AsType[*lazy.LostError](err); !lost {
+			w.debug(err)
+		}
 		return nil, err
 	}
 	r := &root{key: w.def.Key, out: out, parent: w.parent()}
@@ -226,7 +238,7 @@ func (w *work) lookup(ctx context.Context, rec cache.Record) (cache.Output, bool
 	if err != nil || !ok {
 		return out, false, err
 	}
-	err = w.lease.Layer(ctx, out.DiffID)
+	err = w.layers.Hold(ctx, out.DiffID)
 	if errors.Is(err, registry.ErrAbsent) {
 		return cache.Output{}, false, nil // pruned since, by another process
 	}

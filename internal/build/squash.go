@@ -58,7 +58,7 @@ func (s *solver) squashed(ctx context.Context, below, all []digest.Digest) (cach
 	rec := h.Sum()
 	out, ok, err := s.Cache.Get(ctx, rec.Key)
 	if err == nil && ok {
-		err = s.lease.Layer(ctx, out.DiffID)
+		err = s.layers.Hold(ctx, out.DiffID)
 	}
 	if ok && err == nil || err != nil && !errors.Is(err, registry.ErrAbsent) {
 		return out, err

@@ -11,6 +11,8 @@ import (
 type Layer struct {
 	DiffID digest.Digest
 	Size   int64 // bytes of the uncompressed tar
+	// Blob, where it is not zero, is what the layer travels as: the manifest refers to it in place of the tar.
+	Blob Descriptor
 }
 
 // Assembled is an image as its bytes: the same config and layers give the same bytes.
@@ -20,7 +22,7 @@ type Assembled struct {
 }
 
 // Assemble makes an OCI image of cfg and layers, bottom first. The layers are
-// referred to uncompressed, by their diffIDs, and replace whatever cfg.RootFS
+// referred to uncompressed, by their diffIDs, but for those that have a Blob, and replace whatever cfg.RootFS
 // says. cfg.History, if any, must have one entry per layer besides the empty ones.
 // Errors: ErrInvalid.
 func Assemble(cfg Config, layers []Layer) (Assembled, error) {
@@ -32,6 +34,9 @@ func Assemble(cfg Config, layers []Layer) (Assembled, error) {
 	m.SchemaVersion = 2
 	for i, l := range layers {
 		d := Descriptor{MediaType: TypeLayer, Digest: l.DiffID, Size: l.Size}
+		if l.Blob.Digest != "" {
+			d = l.Blob
+		}
 		if err := checkDescriptor(d); err != nil {
 			return Assembled{}, invalid("layer %d: %w", i, err)
 		}
@@ -51,6 +56,23 @@ func Assemble(cfg Config, layers []Layer) (Assembled, error) {
 		return Assembled{}, err
 	}
 	return a, nil
+}
+
+// OCILayer is d with the OCI image spec's media type in place of docker's, as part of an OCI manifest.
+func OCILayer(d Descriptor) Descriptor {
+	if IsForeign(d.MediaType) {
+		return d
+	}
+	switch kind, ok := compression(d.MediaType); {
+	case !ok:
+	case kind == "":
+		d.MediaType = TypeLayer
+	case kind == Compression(TypeLayerGzip):
+		d.MediaType = TypeLayerGzip
+	case kind == Compression(TypeLayerZstd):
+		d.MediaType = TypeLayerZstd
+	}
+	return d
 }
 
 // AssembleIndex makes an OCI index of manifests.

@@ -27,6 +27,14 @@ const (
 	attempts = 4
 )
 
+// CopyBlob copies one blob of a repository of src to one of dst, unless that has it, as Copy would. Errors: those of Copy.
+func CopyBlob(ctx context.Context, dst Writer, to string, src Reader, from string, d Descriptor, o CopyOptions) error {
+	if err := CheckDescriptor(d); err != nil {
+		return err
+	}
+	return newTransfer(dst, Ref{Repo: to}, src, Ref{Repo: from}, o).sendBlob(ctx, d)
+}
+
 // sendBlob copies one blob unless dst has it.
 func (t *transfer) sendBlob(ctx context.Context, d Descriptor) error {
 	return t.step(d, func(s *step) error {

@@ -4,57 +4,52 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
-	"sync"
+	"slices"
 
 	"nacre/internal/cache"
 	"nacre/internal/image"
 	"nacre/internal/registry"
+	"nacre/internal/registry/lazy"
 
 	"github.com/opencontainers/go-digest"
 )
 
-// Imported is a cache with another behind it, from elsewhere. What the first does not have
-// and the second has is fetched when a step hits, and is the first's from then on.
+// Imported is a cache with another behind it, from elsewhere. What the first does not have and the second has
+// hits without its layer, which layers then knows where to get. Once it is fetched, for whatever reason, the
+// record is the first cache's, too.
 type Imported struct {
 	cache.Cache
-	from    From
-	to      registry.Writer
+	layers  *lazy.Layers
 	entries map[cache.Key]cache.Entry
 	nearest map[string]cache.Record // the last of each slot
-	blobs   map[digest.Digest]registry.Descriptor
-
-	mu      sync.Mutex
-	fetches map[digest.Digest]*fetch
+	made    map[digest.Digest][]cache.Entry
 }
 
 // From is where an exported cache is.
 type From struct {
 	Registry registry.Reader
 	Ref      registry.Ref
-	// Warn hears of layers that could not be had, which makes their steps misses; nil: nobody.
-	Warn func(error)
+	Name     string // as shown
 }
 
-type fetch struct {
-	once sync.Once
-	err  error
-}
-
-// Import puts what Export wrote behind local. Layers of hits are uploaded to to, the store of
-// local's outputs. base is as in Export. Errors: registry.ErrAbsent, ErrFormat.
-func Import(ctx context.Context, local cache.Cache, to registry.Writer, from From, base string) (*Imported, error) {
+// Import puts what Export wrote behind local, whose outputs are those of the store of layers. base is as
+// in Export. Errors: registry.ErrAbsent, ErrFormat.
+func Import(ctx context.Context, local cache.Cache, layers *lazy.Layers, from From, base string) (*Imported, error) {
 	entries, blobs, err := read(ctx, from, base)
 	if err != nil {
 		return nil, err
 	}
 	c := &Imported{
-		Cache: local, from: from, to: to, blobs: blobs,
-		entries: map[cache.Key]cache.Entry{}, nearest: map[string]cache.Record{}, fetches: map[digest.Digest]*fetch{},
+		Cache: local, layers: layers,
+		entries: map[cache.Key]cache.Entry{}, nearest: map[string]cache.Record{}, made: map[digest.Digest][]cache.Entry{},
 	}
 	for _, e := range entries {
 		c.entries[e.Key] = e
 		c.nearest[e.Slot] = e.Record
+		c.made[e.DiffID] = append(c.made[e.DiffID], e)
+	}
+	for diffID, blob := range blobs {
+		layers.Add(diffID, lazy.Origin{Name: from.Name, Registry: from.Registry, Repo: from.Ref.Repo, Blob: blob})
 	}
 	return c, nil
 }
@@ -117,16 +112,21 @@ func (c *Imported) Get(ctx context.Context, key cache.Key) (cache.Output, bool, 
 	if !ok {
 		return out, false, nil
 	}
-	if err := c.take(ctx, e); err != nil {
-		if ctx.Err() != nil {
-			return out, false, ctx.Err()
-		}
-		if c.from.Warn != nil {
-			c.from.Warn(err)
-		}
-		return out, false, nil
+	err = c.Put(ctx, e.Record, e.Output)
+	if errors.Is(err, registry.ErrAbsent) {
+		return cache.Output{}, false, nil // it was lost meanwhile
 	}
-	return e.Output, true, nil
+	return e.Output, err == nil, err
+}
+
+// Put implements cache.Cache. A layer that can be had is as good as there: the record is made when it came.
+func (c *Imported) Put(ctx context.Context, rec cache.Record, out cache.Output) error {
+	err := c.Cache.Put(ctx, rec, out)
+	if !errors.Is(err, registry.ErrAbsent) || !c.layers.Known(out.DiffID) {
+		return err
+	}
+	c.layers.After(out.DiffID, func(ctx context.Context) error { return c.Cache.Put(ctx, rec, out) })
+	return nil
 }
 
 // Nearest implements cache.Cache.
@@ -139,53 +139,19 @@ func (c *Imported) Nearest(ctx context.Context, slot string) (cache.Record, bool
 	return rec, ok, nil
 }
 
-// Recall implements cache.Recaller by what is in the cache before this one.
+// Recall implements cache.Recaller by what either cache has.
 func (c *Imported) Recall(ctx context.Context, diffID digest.Digest) ([]cache.Entry, error) {
+	var list []cache.Entry
 	if r, ok := c.Cache.(cache.Recaller); ok {
-		return r.Recall(ctx, diffID)
+		var err error
+		if list, err = r.Recall(ctx, diffID); err != nil {
+			return nil, err
+		}
 	}
-	return nil, nil
-}
-
-// take makes an entry the local cache's, with its layer.
-func (c *Imported) take(ctx context.Context, e cache.Entry) error {
-	// The layer may be there, made by another build.
-	if err := c.Cache.Put(ctx, e.Record, e.Output); !errors.Is(err, registry.ErrAbsent) {
-		return err
+	for _, e := range c.made[diffID] {
+		if !slices.ContainsFunc(list, func(have cache.Entry) bool { return have.Key == e.Key }) {
+			list = append(list, e)
+		}
 	}
-	c.mu.Lock()
-	f := c.fetches[e.DiffID]
-	if f == nil {
-		f = &fetch{}
-		c.fetches[e.DiffID] = f
-	}
-	c.mu.Unlock()
-	f.once.Do(func() { f.err = c.fetch(ctx, e.DiffID) })
-	if f.err != nil {
-		return f.err
-	}
-	// A blob that was not the layer it is said to be leaves the layer absent.
-	return c.Cache.Put(ctx, e.Record, e.Output)
-}
-
-// fetch uploads the blob of a layer to the store.
-func (c *Imported) fetch(ctx context.Context, diffID digest.Digest) error {
-	d := c.blobs[diffID]
-	if ok, err := c.to.Has(ctx, c.from.Ref.Repo, d); err != nil || ok {
-		return err
-	}
-	rc, err := c.from.Registry.Open(ctx, c.from.Ref.Repo, d)
-	if err != nil {
-		return fmt.Errorf("cached layer %s: %w", diffID, err)
-	}
-	defer rc.Close()
-	up, err := c.to.Create(ctx, c.from.Ref.Repo, d)
-	if err != nil {
-		return fmt.Errorf("cached layer %s: %w", diffID, err)
-	}
-	defer up.Cancel()
-	if _, err := io.Copy(up, rc); err != nil {
-		return fmt.Errorf("cached layer %s: %w", diffID, err)
-	}
-	return up.Commit()
+	return list, nil
 }

@@ -15,6 +15,7 @@ import (
 	"nacre/internal/cache/portable"
 	"nacre/internal/image"
 	"nacre/internal/registry"
+	"nacre/internal/registry/lazy"
 	"nacre/internal/registry/mem"
 	"nacre/internal/registry/registrytest"
 	"nacre/internal/registry/store"
@@ -58,6 +59,17 @@ func rec(slot string, values ...string) cache.Record {
 	return h.Sum()
 }
 
+// lazily are the layers of a store, and what can be had.
+func lazily(t testing.TB, s *store.Store) *lazy.Layers {
+	t.Helper()
+	l, err := s.Lease(context.Background())
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { l.Release() })
+	return lazy.New(s, l.Layer, registry.CopyOptions{})
+}
+
 // layers are those of a store, uncompressed.
 type layers struct{ *store.Store }
 
@@ -94,7 +106,8 @@ func TestRoundTrip(t *testing.T) {
 	m := mem.New()
 	recs, outs := exported(t, m)
 	s := openStore(t)
-	c, err := portable.Import(ctx, s.Cache(), s, portable.From{Registry: m, Ref: ref, Warn: func(err error) { t.Error(err) }}, "/elsewhere\x00Dockerfile")
+	missing := lazily(t, s)
+	c, err := portable.Import(ctx, s.Cache(), missing, portable.From{Registry: m, Ref: ref}, "/elsewhere\x00Dockerfile")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -106,6 +119,12 @@ func TestRoundTrip(t *testing.T) {
 		if err != nil || !ok || out != outs[i/2] {
 			t.Errorf("record %d: got %+v, %v, %v", i, out, ok, err)
 		}
+		if _, ok, err := s.Cache().Get(ctx, rec.Key); ok != (i == 1) || err != nil { // the layer of 1 came for 0
+			t.Errorf("record %d without its layer is in the local cache: %v, %v", i, ok, err)
+		}
+		if err := missing.Need(ctx, out.DiffID); err != nil {
+			t.Fatal(err)
+		}
 		if out, ok, err = s.Cache().Get(ctx, rec.Key); err != nil || !ok || out != outs[i/2] {
 			t.Errorf("record %d is not in the local cache: %+v, %v, %v", i, out, ok, err)
 		}
@@ -115,21 +134,34 @@ func TestRoundTrip(t *testing.T) {
 	}
 }
 
-// TestNothingFetchedForMisses: layers come one by one, when their steps hit.
-func TestNothingFetchedForMisses(t *testing.T) {
+// TestFetchedWhenNeeded: a hit brings no layer along. What needs it has it fetched, and no other.
+func TestFetchedWhenNeeded(t *testing.T) {
 	ctx := t.Context()
 	m := mem.New()
 	recs, outs := exported(t, m)
 	s := openStore(t)
-	c, err := portable.Import(ctx, s.Cache(), s, portable.From{Registry: m, Ref: ref}, base)
+	missing := lazily(t, s)
+	c, err := portable.Import(ctx, s.Cache(), missing, portable.From{Registry: m, Ref: ref}, base)
 	if err != nil {
 		t.Fatal(err)
 	}
-	if _, ok, err := c.Get(ctx, recs[2].Key); !ok || err != nil {
-		t.Fatal(ok, err)
+	has := func(i int) bool {
+		_, err := s.LayerInfo(ctx, outs[i].DiffID)
+		return err == nil
 	}
-	if ok, _ := s.Has(ctx, "", registry.Descriptor{Digest: outs[0].DiffID}); ok {
-		t.Error("the layer of a step that was not asked for was fetched")
+	for _, rec := range recs {
+		if _, ok, err := c.Get(ctx, rec.Key); !ok || err != nil {
+			t.Fatal(ok, err)
+		}
+	}
+	if has(0) || has(1) {
+		t.Errorf("hits fetched layers: %v, %v", has(0), has(1))
+	}
+	if err := missing.Need(ctx, outs[1].DiffID); err != nil {
+		t.Fatal(err)
+	}
+	if has(0) || !has(1) {
+		t.Errorf("needing one layer fetched: %v, %v; want the second alone", has(0), has(1))
 	}
 }
 
@@ -205,7 +237,7 @@ func (l liar) Blob(ctx context.Context, d digest.Digest) (registry.Descriptor, e
 	return l.layers.Blob(ctx, d)
 }
 
-// TestLies: a layer that is gone, or is not what the config says, makes a miss and a warning.
+// TestLies: a layer that is gone, or is not what the config says, is lost when it is needed, and then makes a miss.
 func TestLies(t *testing.T) {
 	ctx := t.Context()
 	from := openStore(t)
@@ -223,13 +255,25 @@ func TestLies(t *testing.T) {
 				}
 			}
 			s := openStore(t)
-			warned := 0
-			c, err := portable.Import(ctx, s.Cache(), s, portable.From{Registry: m, Ref: ref, Warn: func(error) { warned++ }}, base)
+			missing := lazily(t, s)
+			c, err := portable.Import(ctx, s.Cache(), missing, portable.From{Registry: m, Ref: ref, Name: "there"}, base)
 			if err != nil {
 				t.Fatal(err)
 			}
-			if _, ok, err := c.Get(ctx, entries[0].Key); ok || err != nil || warned == 0 {
-				t.Errorf("got %v, %v, %d warnings", ok, err, warned)
+			if _, ok, err := c.Get(ctx, entries[0].Key); !ok || err != nil {
+				t.Errorf("before anyone knows: %v, %v", ok, err)
+			}
+			err = missing.Need(ctx, a.DiffID, b.DiffID)
+			lost, ok := errors.AsType[*lazy.LostError](err)
+			if !ok || lost.DiffID != a.DiffID || !strings.Contains(err.Error(), "from there") {
+				t.Fatalf("need: %v", err)
+			}
+			missing.Lose(a.DiffID)
+			if _, ok, err := c.Get(ctx, entries[0].Key); ok || err != nil {
+				t.Errorf("after the loss: %v, %v", ok, err)
+			}
+			if err := c.Put(ctx, entries[0].Record, a); !errors.Is(err, registry.ErrAbsent) {
+				t.Errorf("put after the loss: %v", err)
 			}
 			if _, ok, err := c.Get(ctx, entries[1].Key); !ok || err != nil {
 				t.Errorf("the step beside it: %v, %v", ok, err)
@@ -242,11 +286,11 @@ func TestForeign(t *testing.T) {
 	ctx := t.Context()
 	m := mem.New()
 	s := openStore(t)
-	if _, err := portable.Import(ctx, s.Cache(), s, portable.From{Registry: m, Ref: ref}, base); !errors.Is(err, registry.ErrAbsent) {
+	if _, err := portable.Import(ctx, s.Cache(), lazily(t, s), portable.From{Registry: m, Ref: ref}, base); !errors.Is(err, registry.ErrAbsent) {
 		t.Errorf("none: %v", err)
 	}
 	registrytest.Put(t, m, ref, registrytest.Hello("x"))
-	if _, err := portable.Import(ctx, s.Cache(), s, portable.From{Registry: m, Ref: ref}, base); !errors.Is(err, portable.ErrFormat) {
+	if _, err := portable.Import(ctx, s.Cache(), lazily(t, s), portable.From{Registry: m, Ref: ref}, base); !errors.Is(err, portable.ErrFormat) {
 		t.Errorf("an image: %v", err)
 	}
 }
@@ -256,7 +300,7 @@ func TestConform(t *testing.T) {
 	cachetest.Conform(t, func(t testing.TB) cachetest.Subject {
 		s, m := openStore(t), mem.New()
 		exported(t, m)
-		c, err := portable.Import(context.Background(), s.Cache(), s, portable.From{Registry: m, Ref: ref}, base)
+		c, err := portable.Import(context.Background(), s.Cache(), lazily(t, s), portable.From{Registry: m, Ref: ref}, base)
 		if err != nil {
 			t.Fatal(err)
 		}
