@@ -40,7 +40,7 @@ func sample() (Config, []Layer) {
 	cfg.Config.OnBuild = []string{"RUN make && true"}
 	cfg.Config.Shell = []string{"/bin/bash", "-c"}
 	cfg.History = []History{{CreatedBy: "COPY a / # buildkit"}, {CreatedBy: "ENV A=b", EmptyLayer: true}, {CreatedBy: "RUN make"}}
-	return cfg, []Layer{{digest.FromString("a"), 1024}, {digest.FromString("b"), 2048}}
+	return cfg, []Layer{{DiffID: digest.FromString("a"), Size: 1024}, {DiffID: digest.FromString("b"), Size: 2048}}
 }
 
 func TestAssemble(t *testing.T) {
@@ -172,5 +172,26 @@ func TestTrace(t *testing.T) {
 	cfg.History = append(cfg.History, History{CreatedBy: "x"}, History{CreatedBy: "y"})
 	if got, want := show(Trace(cfg, m)), "COPY a / # buildkit=ca97/ca97; ENV A=b; x=3e23/3e23; y"; got != want {
 		t.Errorf("long history: %s, want %s", got, want)
+	}
+}
+
+// TestAssembleBlob: a layer that is elsewhere is referred to as it travels, in an OCI manifest by the OCI type.
+func TestAssembleBlob(t *testing.T) {
+	cfg, layers := sample()
+	blob := Descriptor{MediaType: TypeDockerLayerGzip, Digest: digest.FromString("gz"), Size: 7}
+	layers[1] = Layer{DiffID: layers[1].DiffID, Blob: OCILayer(blob)}
+	a, err := Assemble(cfg, layers)
+	if err != nil {
+		t.Fatal(err)
+	}
+	m, err := ParseManifest(a.Manifest)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got := m.Layers[1]; got.MediaType != TypeLayerGzip || got.Digest != blob.Digest || got.Size != 7 {
+		t.Errorf("layer is %+v", got)
+	}
+	if m.Layers[0].MediaType != TypeLayer {
+		t.Errorf("the layer that is here is %+v", m.Layers[0])
 	}
 }
