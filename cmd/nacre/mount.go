@@ -35,7 +35,7 @@ func (a *app) mountable(ctx context.Context, repo string) func(registry.Descript
 
 // addBlobs notes the blobs below a manifest or index as repo's.
 func (a *app) addBlobs(ctx context.Context, found map[digest.Digest][]string, repo string, d registry.Descriptor, depth int) {
-	data, err := readDocument(ctx, a.opened, "", d)
+	data, err := registry.ReadDocument(ctx, a.opened, "", d)
 	if err != nil || depth > 4 {
 		return
 	}

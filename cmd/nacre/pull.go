@@ -186,7 +186,7 @@ func (a *app) checkRemotePlatform(ctx context.Context, ref registry.Ref, p image
 
 // readJSON reads a manifest, index or config whole.
 func readJSON[T any](ctx context.Context, r registry.Reader, repo string, d registry.Descriptor, parse func([]byte) (T, error), to *T) error {
-	data, err := readDocument(ctx, r, repo, d)
+	data, err := registry.ReadDocument(ctx, r, repo, d)
 	if err != nil {
 		return err
 	}
@@ -194,13 +194,4 @@ func readJSON[T any](ctx context.Context, r registry.Reader, repo string, d regi
 		return fmt.Errorf("%s: %w", d.Digest, err)
 	}
 	return nil
-}
-
-func readDocument(ctx context.Context, r registry.Reader, repo string, d registry.Descriptor) ([]byte, error) {
-	rc, err := r.Open(ctx, repo, d)
-	if err != nil {
-		return nil, err
-	}
-	defer rc.Close()
-	return registry.ReadAll(rc, image.MaxSize)
 }

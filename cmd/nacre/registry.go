@@ -154,7 +154,7 @@ func (a *app) remoteManifest(ctx context.Context, name, platform string, read bo
 		return d, nil, fetchError(ref, err)
 	}
 	for depth := 0; read && depth < 8; depth++ {
-		if data, err = readDocument(ctx, r, ref.Repo, d); err != nil || platform == "" || !image.IsIndex(d.MediaType) {
+		if data, err = registry.ReadDocument(ctx, r, ref.Repo, d); err != nil || platform == "" || !image.IsIndex(d.MediaType) {
 			return d, data, err
 		}
 		p, err := parsePlatform(platform)

@@ -43,7 +43,7 @@ func Combine(ctx context.Context, src Reader, refs []Ref) ([]Part, error) {
 
 // partsOf lists an image, or what an index lists.
 func partsOf(ctx context.Context, src Reader, repo string, d Descriptor) ([]Part, error) {
-	data, err := readDocument(ctx, src, repo, d)
+	data, err := ReadDocument(ctx, src, repo, d)
 	if err != nil {
 		return nil, err
 	}
@@ -63,7 +63,7 @@ func partsOf(ctx context.Context, src Reader, repo string, d Descriptor) ([]Part
 		return nil, fmt.Errorf("%w: %w", ErrInvalid, err)
 	}
 	if image.IsConfig(m.Config.MediaType) {
-		config, err := readDocument(ctx, src, repo, m.Config)
+		config, err := ReadDocument(ctx, src, repo, m.Config)
 		if err != nil {
 			return nil, err
 		}
@@ -77,15 +77,6 @@ func partsOf(ctx context.Context, src Reader, repo string, d Descriptor) ([]Part
 		d.ArtifactType = m.ArtifactType
 	}
 	return []Part{{repo, d}}, nil
-}
-
-func readDocument(ctx context.Context, src Reader, repo string, d Descriptor) ([]byte, error) {
-	rc, err := src.Open(ctx, repo, d)
-	if err != nil {
-		return nil, err
-	}
-	defer rc.Close()
-	return ReadAll(rc, image.MaxSize)
 }
 
 // replace adds p to all, in the place of what is for the same platform.

@@ -276,19 +276,7 @@ func (t *transfer) gatherReferrers(ctx context.Context) error {
 
 // read returns the bytes of a manifest or index, verified.
 func (t *transfer) read(ctx context.Context, d Descriptor) ([]byte, error) {
-	if d.Size > image.MaxSize {
-		return nil, fmt.Errorf("%w: %s: a manifest of %d bytes", ErrInvalid, d.Digest, d.Size)
-	}
-	rc, err := t.src.Open(ctx, t.srcRepo, d)
-	if err != nil {
-		return nil, err
-	}
-	defer rc.Close()
-	data, err := ReadAll(rc, image.MaxSize)
-	if err != nil {
-		return nil, fmt.Errorf("read %s: %w", d.Digest, err)
-	}
-	return data, nil
+	return ReadDocument(ctx, t.src, t.srcRepo, d)
 }
 
 func (t *transfer) sendBlobs(ctx context.Context) error {

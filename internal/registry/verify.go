@@ -2,6 +2,7 @@ package registry
 
 import (
 	"cmp"
+	"context"
 	_ "crypto/sha256" // go-digest uses whatever is linked in
 	_ "crypto/sha512"
 	"fmt"
@@ -9,6 +10,8 @@ import (
 	"io"
 	"math"
 	"os"
+
+	"nacre/internal/image"
 )
 
 // Raw is a reader of content that its registry would verify, not verified: for
@@ -192,4 +195,22 @@ func regular(r io.Reader) (*os.File, int64) {
 		return nil, 0
 	}
 	return f, min(limit, fi.Size()-off)
+}
+
+// ReadDocument returns the bytes of a manifest, index or config, verified. Errors: ErrAbsent,
+// ErrInvalid where it is too large to be one, ErrDigest, ErrSize.
+func ReadDocument(ctx context.Context, r Reader, repo string, d Descriptor) ([]byte, error) {
+	if d.Size > image.MaxSize {
+		return nil, fmt.Errorf("%w: %s: a manifest of %d bytes", ErrInvalid, d.Digest, d.Size)
+	}
+	rc, err := r.Open(ctx, repo, d)
+	if err != nil {
+		return nil, err
+	}
+	defer rc.Close()
+	data, err := ReadAll(rc, image.MaxSize)
+	if err != nil {
+		return nil, fmt.Errorf("read %s: %w", d.Digest, err)
+	}
+	return data, nil
 }
