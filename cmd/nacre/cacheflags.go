@@ -8,6 +8,7 @@ import (
 	"io/fs"
 	"strconv"
 	"strings"
+	"time"
 
 	"nacre/internal/build"
 	"nacre/internal/layer"
@@ -39,7 +40,7 @@ func (c *cacheFlags) apply(a *app, o *build.Options) error {
 		if err != nil {
 			return err
 		}
-		o.CacheTo = append(o.CacheTo, build.CacheTo{Name: e.String(), Open: e.writer, Max: e.max, IgnoreError: e.ignoreError, Compression: e.compression, Force: e.force})
+		o.CacheTo = append(o.CacheTo, build.CacheTo{Name: e.String(), Open: e.writer, Tidy: tidyLayout, Max: e.max, IgnoreError: e.ignoreError, Compression: e.compression, Force: e.force})
 	}
 	return nil
 }
@@ -170,6 +171,16 @@ func (e cacheEntry) reader(ctx context.Context) (registry.Reader, registry.Ref, 
 		err = fmt.Errorf("%s: %w", e.dir, registry.ErrAbsent)
 	}
 	return l, e.ref, err
+}
+
+// tidyLayout removes from a folder what caches written there before had and the last has not.
+func tidyLayout(ctx context.Context, w registry.Writer) error {
+	l, ok := w.(*layout.Layout)
+	if !ok {
+		return nil
+	}
+	_, _, err := l.Collect(ctx, time.Now())
+	return err
 }
 
 func (e cacheEntry) writer(ctx context.Context) (registry.Writer, registry.Ref, error) {

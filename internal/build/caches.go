@@ -25,6 +25,8 @@ type CacheFrom struct {
 type CacheTo struct {
 	Name string
 	Open func(ctx context.Context) (registry.Writer, registry.Ref, error)
+	// Tidy, where it is set, is called when the cache was written, with what Open gave. An error is warned of.
+	Tidy func(ctx context.Context, w registry.Writer) error
 	// Compression of layers, and whether those that came with another are compressed again.
 	Compression layer.Compression
 	Force       bool
@@ -106,7 +108,14 @@ func (s *solver) exportCache(ctx context.Context, to CacheTo, layers []digest.Di
 	}
 	made := compressed.New(s.Store, compressed.Options{Compression: to.Compression, Force: to.Force, Sink: s.Sink, Step: s.nextStep, Source: s.layers})
 	o := registry.CopyOptions{Sink: s.Sink, Step: s.nextStep, MountFrom: s.layers.MountFrom}
-	return portable.Export(ctx, dst, ref, blobs{made, s.layers, to.Force}, entries, s.base, o)
+	d, err := portable.Export(ctx, dst, ref, blobs{made, s.layers, to.Force}, entries, s.base, o)
+	if err != nil || to.Tidy == nil {
+		return d, err
+	}
+	if err := to.Tidy(ctx, dst); err != nil {
+		s.Sink(event.Warning{Text: fmt.Sprintf("cache to %s: it is written, and what it had before is still there: %v", to.Name, err)})
+	}
+	return d, nil
 }
 
 // nextStep gives IDs to steps that come up after the plan.

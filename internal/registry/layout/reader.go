@@ -8,6 +8,7 @@ import (
 	"io/fs"
 	"iter"
 	"os"
+	"time"
 
 	"golang.org/x/sys/unix"
 
@@ -43,7 +44,7 @@ func (l *Layout) Open(_ context.Context, _ string, d registry.Descriptor) (io.Re
 	return registry.Verify(f, d), nil
 }
 
-// Has implements registry.Writer.
+// Has implements registry.Writer. What it was asked for is not collected for a while.
 func (l *Layout) Has(_ context.Context, _ string, d registry.Descriptor) (bool, error) {
 	if err := registry.CheckDescriptor(d); err != nil {
 		return false, err
@@ -55,7 +56,11 @@ func (l *Layout) Has(_ context.Context, _ string, d registry.Descriptor) (bool, 
 	if err != nil {
 		return false, err
 	}
-	return fi.Mode().IsRegular() && (d.Size == 0 || d.Size == fi.Size()), nil
+	ok := fi.Mode().IsRegular() && (d.Size == 0 || d.Size == fi.Size())
+	if ok {
+		l.touch(d.Digest, time.Since(fi.ModTime()))
+	}
+	return ok, nil
 }
 
 // Refs implements registry.Lister. Images without a name come with their digest alone.
