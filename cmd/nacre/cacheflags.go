@@ -24,7 +24,7 @@ type cacheFlags struct{ from, to []string }
 
 func (c *cacheFlags) register(fl *pflag.FlagSet) {
 	fl.StringArrayVar(&c.from, "cache-from", nil, "type=local,src=DIR or type=registry,ref=NAME: cache of an earlier build to look into; may be repeated")
-	fl.StringArrayVar(&c.to, "cache-to", nil, "type=local,dest=DIR or type=registry,ref=NAME[,mode=min|max]: where to write this build's cache; may be repeated")
+	fl.StringArrayVar(&c.to, "cache-to", nil, "type=local,dest=DIR, type=registry,ref=NAME[,mode=min|max] or type=inline: where to write this build's cache; may be repeated")
 }
 
 func (c *cacheFlags) apply(a *app, o *build.Options) error {
@@ -39,6 +39,10 @@ func (c *cacheFlags) apply(a *app, o *build.Options) error {
 		e, err := parseCache(a, "--cache-to", s, "dest")
 		if err != nil {
 			return err
+		}
+		if e.kind == "inline" {
+			o.InlineCache = true
+			continue
 		}
 		o.CacheTo = append(o.CacheTo, build.CacheTo{Name: e.String(), Open: e.writer, Tidy: tidyLayout, Max: e.max, IgnoreError: e.ignoreError, Compression: e.compression, Force: e.force})
 	}
@@ -148,8 +152,15 @@ func (e *cacheEntry) check(place string) error {
 		if e.dir != "" {
 			return fmt.Errorf("%s is for type=local", place)
 		}
+	case "inline":
+		if place != "dest" {
+			return errors.New("type=inline is for --cache-to; type=registry,ref=NAME reads it")
+		}
+		if e.max || e.dir != "" || e.ref.Repo != "" {
+			return errors.New("type=inline has no other attributes: the image has its own layers alone (mode=min)")
+		}
 	default:
-		return fmt.Errorf("type=%s is not supported; what is: local, registry", e.kind)
+		return fmt.Errorf("type=%s is not supported; what is: inline, local, registry", e.kind)
 	}
 	return nil
 }

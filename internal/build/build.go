@@ -62,6 +62,8 @@ type Options struct {
 	// CacheFrom are caches to look into after the store's own, CacheTo where to write them.
 	CacheFrom []CacheFrom
 	CacheTo   []CacheTo
+	// InlineCache puts the records that lead to the image's layers into the image.
+	InlineCache bool
 	// Limits hold for every RUN step. They are not part of what a step is: one that is cached
 	// stays so, whatever they were.
 	Limits Limits

@@ -7,6 +7,7 @@ import (
 
 	"nacre/internal/cache/portable"
 	"nacre/internal/event"
+	"nacre/internal/image"
 	"nacre/internal/layer"
 	"nacre/internal/registry"
 	"nacre/internal/registry/compressed"
@@ -52,11 +53,34 @@ func (s *solver) importCaches(ctx context.Context) error {
 		}
 		done(event.Done{Note: note}, nil)
 	}
-	if len(s.o.CacheTo) > 0 {
+	if len(s.o.CacheTo) > 0 || s.o.InlineCache {
 		s.recorder = portable.NewRecorder(s.Cache)
 		s.Cache = s.recorder
 	}
 	return nil
+}
+
+// platform is what is built for.
+func (s *solver) platform() image.Platform {
+	if s.o.Platform.OS == "" {
+		return image.DefaultPlatform()
+	}
+	return s.o.Platform
+}
+
+// inline puts the records of the image's own layers into its config.
+func (s *solver) inline(ctx context.Context, a image.Assembled, layers []digest.Digest) (image.Assembled, error) {
+	if !s.o.InlineCache {
+		return a, nil
+	}
+	entries, err := s.recorder.Entries(ctx, layers)
+	if err == nil {
+		a, err = portable.Inline(a, entries, s.base)
+	}
+	if err != nil {
+		err = fmt.Errorf("cache in the image: %w", err)
+	}
+	return a, err
 }
 
 func (s *solver) importCache(ctx context.Context, from CacheFrom) (int, error) {
@@ -64,7 +88,7 @@ func (s *solver) importCache(ctx context.Context, from CacheFrom) (int, error) {
 	if err != nil {
 		return 0, err
 	}
-	c, err := portable.Import(ctx, s.Cache, s.layers, portable.From{Registry: src, Ref: ref, Name: from.Name}, s.base)
+	c, err := portable.Import(ctx, s.Cache, s.layers, portable.From{Registry: src, Ref: ref, Name: from.Name, Platform: s.platform()}, s.base)
 	if err != nil {
 		return 0, err
 	}

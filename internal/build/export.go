@@ -52,6 +52,9 @@ func (s *solver) assemble(ctx context.Context, t *graph.Result, last *root) (Res
 	if err != nil {
 		return Result{}, err
 	}
+	if a, err = s.inline(ctx, a, diffIDs); err != nil {
+		return Result{}, err
+	}
 	r := Result{
 		Config: a.ConfigDesc.Digest, Manifest: a.ManifestDesc, Names: s.o.Names, Reader: assembled{a, s.layers}, MountFrom: s.layers.MountFrom,
 		Platform: cfg.Platform, Created: cfg.Created, Base: len(baseOf(last)), Epoch: s.epoch, Sink: s.Sink, Step: s.nextStep,

@@ -1,6 +1,7 @@
 package image
 
 import (
+	"encoding/json"
 	"fmt"
 
 	"github.com/opencontainers/go-digest"
@@ -56,6 +57,30 @@ func Assemble(cfg Config, layers []Layer) (Assembled, error) {
 		return Assembled{}, err
 	}
 	return a, nil
+}
+
+// WithField is the image with one more field in its config, that is none of the spec's: who does not know it passes it by
+// (OCI image spec, config.md). The value becomes JSON.
+func (a Assembled) WithField(name string, value any) (Assembled, error) {
+	var fields map[string]json.RawMessage
+	if err := json.Unmarshal(a.Config, &fields); err != nil {
+		return a, invalid("config: %w", err)
+	}
+	data, err := Marshal(value)
+	if err != nil {
+		return a, err
+	}
+	fields[name] = data
+	m, err := ParseManifest(a.Manifest)
+	if err != nil {
+		return a, err
+	}
+	if a.Config, a.ConfigDesc, err = describe(TypeConfig, fields); err != nil {
+		return a, err
+	}
+	m.Config = a.ConfigDesc
+	a.Manifest, a.ManifestDesc, err = describe(TypeManifest, m)
+	return a, err
 }
 
 // OCILayer is d with the OCI image spec's media type in place of docker's, as part of an OCI manifest.

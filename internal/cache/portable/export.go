@@ -38,7 +38,10 @@ func Export(ctx context.Context, dst registry.Writer, as registry.Ref, layers La
 	if err != nil {
 		return registry.Descriptor{}, err
 	}
-	m.Config = image.Describe(ConfigType, conf)
+	if conf, err = pack(conf); err != nil {
+		return registry.Descriptor{}, err
+	}
+	m.Config = image.Describe(ConfigTypeZstd, conf)
 	if m.Layers == nil {
 		m.Layers = []registry.Descriptor{} // the spec wants a list
 	}

@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"nacre/internal/cache"
+	"nacre/internal/image"
 
 	"github.com/opencontainers/go-digest"
 )
@@ -51,6 +52,46 @@ func FuzzConfig(f *testing.F) {
 			if again[i].Key != entries[i].Key || again[i].Content != entries[i].Content || !again[i].Created.Equal(entries[i].Created) ||
 				!reflect.DeepEqual(again[i].Fields, entries[i].Fields) {
 				t.Fatalf("%+v became %+v", entries[i], again[i])
+			}
+		}
+	})
+}
+
+// FuzzInline: whatever is in an image's config, reading it ends, and records are of the image's own layers.
+func FuzzInline(f *testing.F) {
+	layer := digest.FromString("l")
+	cfg := image.Config{}
+	cfg.OS, cfg.Architecture = "linux", "amd64"
+	a, err := image.Assemble(cfg, []image.Layer{{DiffID: layer, Size: 1}})
+	if err != nil {
+		f.Fatal(err)
+	}
+	rec := cache.NewHash("k/1", "base\x00stage\x001").Sum()
+	out := cache.Output{DiffID: layer, Content: digest.FromString("c"), Created: time.Unix(5, 0).UTC()}
+	other := out
+	other.DiffID = digest.FromString("another")
+	with, err := Inline(a, []cache.Entry{{Record: rec, Output: out}, {Record: rec, Output: other}}, "base")
+	if err != nil {
+		f.Fatal(err)
+	}
+	f.Add(with.Config)
+	f.Add(a.Config)
+	f.Add([]byte(`{"vnd.nacre.cache.v1":"KLUv/Q=="}`))
+	m, err := image.ParseManifest(a.Manifest)
+	if err != nil {
+		f.Fatal(err)
+	}
+	if entries, blobs, err := readInline(with.Config, m, "base"); err != nil || len(entries) != 1 || entries[0].DiffID != layer || len(blobs) != 1 {
+		f.Fatalf("what was written reads as %+v, %v, %v", entries, blobs, err)
+	}
+	f.Fuzz(func(t *testing.T, config []byte) {
+		entries, _, err := readInline(config, m, "base")
+		if err != nil {
+			return
+		}
+		for _, e := range entries {
+			if !e.Valid() || e.DiffID != layer {
+				t.Fatalf("%+v", e)
 			}
 		}
 	})

@@ -30,6 +30,8 @@ type From struct {
 	Registry registry.Reader
 	Ref      registry.Ref
 	Name     string // as shown
+	// Platform chooses from an index of images that have their caches in them.
+	Platform image.Platform
 }
 
 // Import puts what Export wrote behind local, whose outputs are those of the store of layers. base is as
@@ -57,24 +59,30 @@ func Import(ctx context.Context, local cache.Cache, layers *lazy.Layers, from Fr
 // Len is how many records came along.
 func (c *Imported) Len() int { return len(c.entries) }
 
+// read reads an exported cache, or one that an image has in it.
 func read(ctx context.Context, from From, base string) ([]cache.Entry, map[digest.Digest]registry.Descriptor, error) {
-	d, err := from.Registry.Resolve(ctx, from.Ref)
+	m, err := manifest(ctx, from)
 	if err != nil {
 		return nil, nil, err
 	}
-	data, err := readAll(ctx, from, d, image.MaxSize)
+	limit := int64(maxConfig)
+	if image.IsConfig(m.Config.MediaType) {
+		limit = image.MaxSize
+	} else if m.Config.MediaType != ConfigType && m.Config.MediaType != ConfigTypeZstd {
+		return nil, nil, fmt.Errorf("%w: its config is %q, and %q is what nacre writes", ErrFormat, m.Config.MediaType, ConfigTypeZstd)
+	}
+	data, err := readAll(ctx, from, m.Config, limit)
 	if err != nil {
 		return nil, nil, err
 	}
-	m, err := image.ParseManifest(data)
-	if err != nil {
-		return nil, nil, fmt.Errorf("%w: %w", ErrFormat, err)
-	}
-	if m.Config.MediaType != ConfigType {
-		return nil, nil, fmt.Errorf("%w: its config is %q, and %q is what nacre writes", ErrFormat, m.Config.MediaType, ConfigType)
-	}
-	if data, err = readAll(ctx, from, m.Config, maxConfig); err != nil {
-		return nil, nil, err
+	switch m.Config.MediaType {
+	case ConfigTypeZstd:
+		if data, err = unpack(data); err != nil {
+			return nil, nil, err
+		}
+	case ConfigType:
+	default:
+		return readInline(data, m, base)
 	}
 	entries, diffIDs, err := parseConfig(data, base)
 	if err != nil {
@@ -89,6 +97,36 @@ func read(ctx context.Context, from From, base string) ([]cache.Entry, map[diges
 	}
 	return entries, blobs, nil
 }
+
+// manifest reads the manifest that from names; of an index that for its platform.
+func manifest(ctx context.Context, from From) (m image.Manifest, err error) {
+	d, err := from.Registry.Resolve(ctx, from.Ref)
+	for depth := 0; ; depth++ {
+		if err != nil {
+			return m, err
+		}
+		data, err := readAll(ctx, from, d, image.MaxSize)
+		if err != nil {
+			return m, err
+		}
+		if !image.IsIndex(d.MediaType) {
+			if m, err = image.ParseManifest(data); err != nil {
+				err = fmt.Errorf("%w: %w", ErrFormat, err)
+			}
+			return m, err
+		}
+		x, err := image.ParseIndex(data)
+		if err != nil || depth > maxNesting {
+			return m, fmt.Errorf("%w: an index, %d deep: %w", ErrFormat, depth, err)
+		}
+		if d, err = image.MatchPlatform(x, from.Platform); err != nil {
+			return m, err
+		}
+	}
+}
+
+// maxNesting bounds indexes within indexes, as registry.Copy does.
+const maxNesting = 8
 
 func readAll(ctx context.Context, from From, d registry.Descriptor, limit int64) ([]byte, error) {
 	if d.Size > limit {

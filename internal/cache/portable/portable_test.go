@@ -20,6 +20,7 @@ import (
 	"nacre/internal/registry/registrytest"
 	"nacre/internal/registry/store"
 
+	"github.com/klauspost/compress/zstd"
 	"github.com/opencontainers/go-digest"
 )
 
@@ -183,6 +184,14 @@ func TestNoPlace(t *testing.T) {
 	}
 	config, err := registrytest.Get(t.Context(), m, ref.Repo, parsed.Config)
 	if err != nil {
+		t.Fatal(err)
+	}
+	z, err := zstd.NewReader(nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer z.Close()
+	if config, err = z.DecodeAll(config, nil); err != nil {
 		t.Fatal(err)
 	}
 	if both := append(manifest, config...); bytes.Contains(both, []byte("/home/me")) || !bytes.Contains(both, []byte("http")) {
