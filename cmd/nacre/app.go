@@ -102,11 +102,20 @@ type progress struct {
 
 // newProgress picks the renderer for --progress.
 func (a *app) newProgress(kind string, quiet bool) (progress, error) {
-	return a.newTransfer("", kind, quiet)
+	return a.newDisplay(kind, quiet, text.Options{})
+}
+
+// newBuildProgress is newProgress that explains, where it is told to, what the cache had of each step.
+func (a *app) newBuildProgress(kind string, quiet, explain bool) (progress, error) {
+	return a.newDisplay(kind, quiet, text.Options{Explain: explain})
 }
 
 // newTransfer is newProgress with the verb that heads the display, such as "Pulling".
 func (a *app) newTransfer(verb, kind string, quiet bool) (progress, error) {
+	return a.newDisplay(kind, quiet, text.Options{Verb: verb})
+}
+
+func (a *app) newDisplay(kind string, quiet bool, o text.Options) (progress, error) {
 	if quiet || kind == "quiet" {
 		return progress{event.Discard, func(error) error { return nil }}, nil
 	}
@@ -126,10 +135,12 @@ func (a *app) newTransfer(verb, kind string, quiet bool) (progress, error) {
 	default:
 		return progress{}, fmt.Errorf("--progress=%s: want auto, plain, tty, rawjson or quiet", kind)
 	}
-	p := text.New(a.stderr, text.Options{TTY: tty, Verb: verb, Color: tty && os.Getenv("NO_COLOR") == "", Size: func() (int, int) {
+	o.TTY, o.Color = tty, tty && os.Getenv("NO_COLOR") == ""
+	o.Size = func() (int, int) {
 		w, h, _ := term.GetSize(int(a.stderr.Fd())) // zeros stand for 80 by 24
 		return w, h
-	}})
+	}
+	p := text.New(a.stderr, o)
 	return progress{p.Sink(), p.Close}, nil
 }
 

@@ -32,7 +32,7 @@ type buildFlags struct {
 	file, target, network          string
 	progress, iidfile, platform    string
 	noCache, quiet, pull           bool
-	debug                          bool
+	debug, explain                 bool
 	squash, push                   bool
 }
 
@@ -50,6 +50,7 @@ standard input: a tar is the context, anything else the Dockerfile, with no cont
   tar cz . | nacre build -t web:1 -
   nacre build --memory 2g --cpus 1.5 --ulimit nofile=4096 -t web:1 .
   nacre build --allow device=vendor.com/gpu=0 -t train .
+  nacre build --explain -t web:1 .
   nacre build --debug-shell .
   printf 'FROM scratch\nLABEL a=b\n' | nacre build -`,
 		Args: exactArgs(1, "a build needs one context: a directory, a URL, or -"),
@@ -76,6 +77,7 @@ standard input: a tar is the context, anything else the Dockerfile, with no cont
 	fl.StringVar(&f.progress, "progress", "auto", "how progress is shown: auto, plain, tty, rawjson or quiet")
 	fl.StringVar(&f.iidfile, "iidfile", "", "file to write the image ID to")
 	fl.StringVar(&f.platform, "platform", "", "platform to build for (default: this machine's)")
+	fl.BoolVar(&f.explain, "explain", false, "say of each step whether it was cached, and of one that was not what differed: which file, argument or step before it")
 	fl.BoolVar(&f.debug, "debug-shell", false, "open a shell in the root of a step that fails, then fail")
 	f.grants.register(fl)
 	f.caches.register(fl)
@@ -104,7 +106,8 @@ func runBuild(cmd *cobra.Command, a *app, f buildFlags, dir string) error {
 	if err != nil {
 		return err
 	}
-	p, err := a.newProgress(f.progress, f.quiet)
+	o.Explain = f.explain || f.progress == "rawjson"
+	p, err := a.newBuildProgress(f.progress, f.quiet, f.explain)
 	if err != nil {
 		return err
 	}

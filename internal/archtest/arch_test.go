@@ -20,6 +20,7 @@ var arrows = map[string][]string{
 	"internal/event":           {},
 	"internal/cache":           {},
 	"internal/cache/cachetest": {"internal/cache"},
+	"internal/cache/note":      {},
 	"internal/network":         {},
 	"internal/sshagent":        {},
 	"internal/device":          {},
@@ -40,6 +41,9 @@ var arrows = map[string][]string{
 	"internal/source/remote": {},
 	// What COPY and ADD put where: trees in, files of a layer out.
 	"internal/copier": {"internal/graph", "internal/layer", "internal/rootfs", "internal/source"},
+
+	// What differs between a step and the records of earlier builds, in words.
+	"internal/explain": {"internal/cache", "internal/cache/note", "internal/graph"},
 
 	// Media: implementations of the registry contract, which do not know each other.
 	"internal/registry/store": {"internal/cache", "internal/event", "internal/image", "internal/layer", "internal/registry", "internal/rootfs"},
@@ -73,7 +77,7 @@ var arrows = map[string][]string{
 
 	// The one place that knows the parts. It does not know who shows what it says.
 	"internal/build": {
-		"internal/cache", "internal/cache/portable", "internal/copier", "internal/device", "internal/dockerfile", "internal/event", "internal/graph", "internal/image",
+		"internal/cache", "internal/cache/note", "internal/cache/portable", "internal/copier", "internal/device", "internal/dockerfile", "internal/event", "internal/explain", "internal/graph", "internal/image",
 		"internal/layer", "internal/network", "internal/registry", "internal/registry/compressed", "internal/registry/layout", "internal/registry/lazy", "internal/registry/store", "internal/rootfs", "internal/sandbox", "internal/source", "internal/source/remote",
 	},
 

@@ -41,6 +41,7 @@ type Options struct {
 	Target     string
 	Network    string // of RUN steps that do not say: "default", "none", "host"
 	NoCache    bool
+	Explain    bool           // tell why steps were executed (event.Done.Why), which takes a look at earlier records
 	Pull       bool           // look for newer base images than those in the store
 	Hosts      []string       // extra lines of /etc/hosts, "NAME:IP"
 	Platform   image.Platform // zero: this machine's

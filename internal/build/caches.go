@@ -57,6 +57,7 @@ func (s *solver) importCaches(ctx context.Context) error {
 		s.recorder = portable.NewRecorder(s.Cache)
 		s.Cache = s.recorder
 	}
+	s.earlier.Source = s.Cache
 	return nil
 }
 

@@ -21,6 +21,8 @@ import (
 type contextTree interface {
 	tree
 	Sum(ctx context.Context, names []string) (digest.Digest, error)
+	// Each calls f with what Sum is over.
+	Each(ctx context.Context, names []string, f func(source.Object)) error
 	Digest(name string) digest.Digest
 	Excluded(name string) bool
 	Close() error
@@ -29,12 +31,35 @@ type contextTree interface {
 // layerTree is a context that came as a tar or from elsewhere. It is never written to files.
 type layerTree struct {
 	*rootfs.FS
+	summed *memo[string, summed]
 	single string // name of the one file that it is: a Dockerfile from a URL
 	close  func()
 }
 
 func (t layerTree) Sum(ctx context.Context, names []string) (digest.Digest, error) {
-	return source.SumFS(ctx, t.FS, names, source.SumOptions{SkipOwner: true})
+	s, err := t.sum(ctx, names)
+	return s.digest, err
+}
+
+func (t layerTree) Each(ctx context.Context, names []string, f func(source.Object)) error {
+	s, err := t.sum(ctx, names)
+	for _, o := range s.objects {
+		f(o)
+	}
+	return err
+}
+
+// summed is a sum and what it is over: reading all files again would cost too much.
+type summed struct {
+	digest  digest.Digest
+	objects []source.Object
+}
+
+func (t layerTree) sum(ctx context.Context, names []string) (summed, error) {
+	return t.summed.do(strings.Join(names, "\x00"), func() (s summed, err error) {
+		s.digest, err = source.SumFS(ctx, t.FS, names, source.SumOptions{SkipOwner: true, Each: func(o source.Object) { s.objects = append(s.objects, o) }})
+		return s, err
+	})
 }
 
 func (t layerTree) Digest(string) digest.Digest { return "" }
@@ -108,10 +133,10 @@ func (c *contextSource) loadRemote(ctx context.Context) (contextTree, error) {
 	}
 	root, err := Root(ctx, c.Store, []digest.Digest{out.DiffID})
 	if err != nil || op.Git != nil {
-		return layerTree{FS: root}, err
+		return layerTree{summed: &memo[string, summed]{}, FS: root}, err
 	}
 	if !isArchive(root, op.HTTP.Name) {
-		return layerTree{FS: root, single: op.HTTP.Name}, nil
+		return layerTree{summed: &memo[string, summed]{}, FS: root, single: op.HTTP.Name}, nil
 	}
 	file, err := root.Open(op.HTTP.Name)
 	if err != nil {
@@ -136,7 +161,7 @@ func (c *contextSource) untar(ctx context.Context, r io.Reader) (contextTree, er
 		remove()
 		return nil, err
 	}
-	return layerTree{FS: rootfs.NewFS(l), close: func() { l.Close(); remove() }}, nil
+	return layerTree{summed: &memo[string, summed]{}, FS: rootfs.NewFS(l), close: func() { l.Close(); remove() }}, nil
 }
 
 // ociLayout begins a named context that is an image in an OCI layout.

@@ -53,6 +53,7 @@ func (w *work) addContext(ctx context.Context, h *cache.Hash, c *graph.Copy) err
 		return err
 	}
 	h.Add("context", sum.String())
+	w.used = append(w.used, usedFiles{contextLabel(c.Context), t, names})
 	return nil
 }
 

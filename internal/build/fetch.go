@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"nacre/internal/cache"
+	"nacre/internal/cache/note"
 	"nacre/internal/event"
 	"nacre/internal/graph"
 	"nacre/internal/layer"
@@ -34,12 +35,28 @@ func (s *solver) fetched(ctx context.Context, st *graph.Step, op *graph.Fetch) (
 			err = positioned(st, fmt.Errorf("%s: %w", op, err))
 		}
 	}
-	if err := done(event.Done{Cached: cached, Size: out.Size}, err); err != nil {
+	if err := done(f.outcome(cached, out), err); err != nil {
 		return nil, err
 	}
 	h := cache.NewHash("fetched/1", "")
 	h.Add("content", out.Content.String())
-	return &root{key: h.Sum().Key, layers: []digest.Digest{out.DiffID}, out: out}, nil
+	return &root{key: h.Sum().Key, layers: []digest.Digest{out.DiffID}, out: out, origin: note.Input{Step: op.String(), ID: out.Content.String()}}, nil
+}
+
+// outcome is how a fetch ended.
+func (f *fetcher) outcome(cached bool, out cache.Output) event.Done {
+	d := event.Done{Cached: cached, Cache: event.CacheHit, Size: out.Size}
+	if !cached {
+		d.Cache = event.CacheMiss
+	}
+	switch {
+	case cached || !f.o.Explain:
+	case f.o.NoCache:
+		d.Why = "--no-cache"
+	default:
+		d.Why = "no earlier record of it as it is there now"
+	}
+	return d
 }
 
 // fetcher gets things from elsewhere into layers of the store, and knows those it got

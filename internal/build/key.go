@@ -1,14 +1,17 @@
 package build
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"slices"
 	"strconv"
 
 	"nacre/internal/cache"
+	"nacre/internal/cache/note"
 	"nacre/internal/copier"
 	"nacre/internal/event"
+	"nacre/internal/explain"
 	"nacre/internal/graph"
 	"nacre/internal/sandbox"
 
@@ -18,12 +21,15 @@ import (
 // work is one step being solved.
 type work struct {
 	*solver
-	step *graph.Step
-	in   []*root
-	def  cache.Record
-	done func(event.Done, error) error
-	plan *copier.Plan // of COPY and WORKDIR, made for the content key and used to execute
-	temp []func()     // what to undo when the step ends
+	step  *graph.Step
+	in    []*root
+	def   cache.Record
+	done  func(event.Done, error) error
+	cause *explain.Cause // with Options.Explain, of a step that was not found by def
+	used  []usedFiles    // of build contexts, for the note of def
+	shown *explain.Step  // the step as explanations have it
+	plan  *copier.Plan   // of COPY and WORKDIR, made for the content key and used to execute
+	temp  []func()       // what to undo when the step ends
 
 	hidden   [][]byte          // of RUN: secrets, which are not for logs
 	failed   *sandbox.Config   // of RUN: its sandbox, where the program failed
@@ -56,7 +62,7 @@ func (w *work) from() *root { return w.in[len(w.in)-1] }
 func (w *work) input(st *graph.Step) *root { return w.in[slices.Index(w.step.Inputs(), st)] }
 
 func (w *work) slot() string {
-	return w.base + "\x00" + w.step.Stage + "\x00" + strconv.Itoa(w.ordinal[w.step])
+	return explain.Slot(w.base, w.step.Stage, w.ordinal[w.step])
 }
 
 // independent tells that a step does not look at its parent: COPY --link.
@@ -199,6 +205,7 @@ func (s *solver) baseRoot(ctx context.Context, st *graph.Step, b *graph.Base) (*
 		h.Add("layer", d.String())
 	}
 	r := &root{key: h.Sum().Key, layers: b.DiffIDs}
+	r.origin = note.Input{Step: "FROM " + b.Name, Base: b.Name, ID: cmp.Or(b.Digest.String(), "sha256:"+r.key.String())}
 	err := s.layers.Hold(ctx, b.DiffIDs...)
 	if err != nil {
 		err = positioned(st, fmt.Errorf("base image %s: %w", b.Name, err))

@@ -88,7 +88,7 @@ func (w *work) addMounts(ctx context.Context, h *cache.Hash, op *graph.Run, cont
 		switch {
 		case m.Type != graph.MountBind && m.Type != graph.MountCache, m.Type == graph.MountCache && originOf(m) == origin{}:
 		case m.From == nil:
-			sum, err := w.contextSum(ctx, m)
+			sum, err := w.contextSum(ctx, m, content)
 			if err != nil {
 				return err
 			}
@@ -128,7 +128,7 @@ func (w *work) addFrom(ctx context.Context, h *cache.Hash, m graph.Mount) error 
 }
 
 // contextSum is a digest of what a mount shows of the context.
-func (w *work) contextSum(ctx context.Context, m graph.Mount) (string, error) {
+func (w *work) contextSum(ctx context.Context, m graph.Mount, content bool) (string, error) {
 	t, err := w.contextNamed(m.Context).open(ctx)
 	if err != nil {
 		return "", err
@@ -137,7 +137,11 @@ func (w *work) contextSum(ctx context.Context, m graph.Mount) (string, error) {
 	if err != nil {
 		return "", err
 	}
-	sum, err := t.Sum(ctx, []string{name})
+	names := []string{name}
+	sum, err := t.Sum(ctx, names)
+	if !content {
+		w.used = append(w.used, usedFiles{"mount " + m.Target, t, names})
+	}
 	return sum.String(), err
 }
 

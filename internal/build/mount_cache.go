@@ -65,7 +65,7 @@ func (w *work) describeOrigin(ctx context.Context, m graph.Mount) error {
 	}
 	var sum digest.Digest
 	if o.from == nil {
-		text, err := w.contextSum(ctx, m)
+		text, err := w.contextSum(ctx, m, true)
 		if err != nil {
 			return err
 		}

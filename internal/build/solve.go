@@ -11,10 +11,12 @@ import (
 	"time"
 
 	"nacre/internal/cache"
+	"nacre/internal/cache/note"
 	"nacre/internal/cache/portable"
 	"nacre/internal/device"
 	"nacre/internal/dockerfile"
 	"nacre/internal/event"
+	"nacre/internal/explain"
 	"nacre/internal/graph"
 	"nacre/internal/registry"
 	"nacre/internal/registry/lazy"
@@ -31,6 +33,12 @@ type root struct {
 	layers []digest.Digest // diffIDs, bottom first
 	out    cache.Output    // of the step itself; zero for a base
 	parent *root
+
+	origin note.Input // of a base and of what was fetched, for notes
+
+	made  *graph.Step    // nil for a base and for what was fetched
+	step  *explain.Step  // with Options.Explain: that step
+	cause *explain.Cause // and why it was not found in the cache; nil where it was
 
 	mu       sync.Mutex
 	contents []digest.Digest // content digests of layers, once they were asked for
@@ -64,6 +72,7 @@ type solver struct {
 	bound   memo[boundFiles, rootfs.Lower] // what RUN --mount shows of contexts, by context and source
 
 	debugger debugger
+	earlier  explain.History
 
 	endMu sync.Mutex
 	ends  []func() // to be called when the build ends
@@ -88,11 +97,15 @@ func newSolver(b Builder, o Options, g *graph.Graph, lease *store.Lease, layers 
 	for name, spec := range o.Contexts {
 		s.named[graph.ContextName(name)] = newNamedContext(b, name, spec, stepGraph+len(g.Steps)+len(s.named))
 	}
+	s.earlier.Place = s.base
 	s.ids.next = stepGraph + len(g.Steps) + len(s.named)
 	count := map[string]int{}
 	for _, st := range g.Steps {
 		count[st.Stage]++
 		s.ordinal[st] = count[st.Stage]
+		if o.Explain {
+			s.earlier.Steps = append(s.earlier.Steps, explain.Identity(st.Fields()))
+		}
 	}
 	s.countRuns(g)
 	return s
@@ -194,7 +207,10 @@ func (s *solver) step(ctx context.Context, st *graph.Step, in []*root) (*root, e
 		}
 		return nil, err
 	}
-	r := &root{key: w.def.Key, out: out, parent: w.parent()}
+	r := &root{key: w.def.Key, out: out, parent: w.parent(), made: st, cause: w.cause}
+	if w.o.Explain {
+		r.step = w.explained(ctx)
+	}
 	if r.parent != nil {
 		r.layers = append(r.layers, r.parent.layers...)
 	}
@@ -213,21 +229,26 @@ func (w *work) resolve(ctx context.Context) (out cache.Output, d event.Done, err
 		return out, d, err
 	}
 	if out, ok, err := w.lookup(ctx, w.def); ok || err != nil {
-		return out, event.Done{Cached: true}, err
+		return out, event.Done{Cached: true, Cache: event.CacheHit}, err
 	}
-	d.Why = w.why(ctx)
+	noted := w.takeNote(ctx)
+	if err := w.explain(ctx); err != nil {
+		return out, d, err
+	}
+	d = event.Done{Cache: event.CacheMiss, Why: w.cause.Line()}
 	content, err := w.content(ctx)
 	if err != nil {
 		return out, d, err
 	}
 	if out, ok, err := w.lookup(ctx, content); ok || err != nil {
-		return out, event.Done{Cached: true, Note: "same content"}, errors.Join(err, w.Cache.Put(ctx, w.def, out))
+		d = event.Done{Cached: true, Cache: event.CacheEqual, Note: "same content", Why: w.cause.Equal()}
+		return out, d, errors.Join(err, w.Cache.Put(ctx, noted(), out))
 	}
 	out, err = w.running.do(content.Key, func() (cache.Output, error) { return w.execute(ctx) })
 	if err != nil {
 		return out, d, err
 	}
-	return out, d, errors.Join(w.Cache.Put(ctx, w.def, out), w.Cache.Put(ctx, content, out))
+	return out, d, errors.Join(w.Cache.Put(ctx, noted(), out), w.Cache.Put(ctx, content, out))
 }
 
 func (w *work) lookup(ctx context.Context, rec cache.Record) (cache.Output, bool, error) {
@@ -248,20 +269,6 @@ func (w *work) lookup(ctx context.Context, rec cache.Record) (cache.Output, bool
 // uncached tells whether the step is to run whatever is cached.
 func (w *work) uncached() bool {
 	return w.o.NoCache || slices.ContainsFunc(w.o.NoCacheFilter, func(stage string) bool { return strings.EqualFold(stage, w.step.Stage) })
-}
-
-func (w *work) why(ctx context.Context) string {
-	switch {
-	case w.o.NoCache:
-		return "--no-cache"
-	case w.uncached():
-		return "--no-cache-filter"
-	}
-	before, ok, err := w.Cache.Nearest(ctx, w.def.Slot)
-	if err != nil || !ok {
-		return ""
-	}
-	return cache.Why(w.def, before)
 }
 
 // positioned puts the Dockerfile's position before an error, once.

@@ -35,6 +35,9 @@ type Record struct {
 	Key    Key
 	Slot   string // what the step is, however its inputs change (stage and position): misses compare within a slot
 	Fields []Field
+	// Note is kept with the record to explain later misses, and is no part of the key. It may
+	// be lost; records that a cache returns come without it, where nothing else is said.
+	Note []byte
 }
 
 // Cache finds and keeps outputs. Implementations are safe for concurrent use by
@@ -44,11 +47,17 @@ type Cache interface {
 	Get(ctx context.Context, key Key) (Output, bool, error)
 	// Put records an output. The layer must be in the store already.
 	Put(ctx context.Context, rec Record, out Output) error
-	// Nearest returns the latest record of a slot, for explanations.
+	// Nearest returns the latest record of a slot.
 	Nearest(ctx context.Context, slot string) (Record, bool, error)
+	// Earlier returns the latest records of slots that begin with prefix, at most n, the
+	// latest first. It explains misses, and may take a while.
+	Earlier(ctx context.Context, prefix string, n int) ([]Record, error)
+	// Note returns the note that a record was put with. It is nil and true where the record
+	// is gone, and known to have been there.
+	Note(ctx context.Context, key Key) ([]byte, bool, error)
 }
 
-// Entry is a record with its output.
+// Entry is a record, with its note, and its output.
 type Entry struct {
 	Record
 	Output

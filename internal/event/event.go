@@ -38,13 +38,27 @@ type Done struct {
 	ID     int
 	Time   time.Time
 	Cached bool
-	// Why, on a step that was not cached: the first thing that differed from the
-	// nearest earlier record, one line; empty where unknown or there is none.
+	// Cache is what came of looking for the step in the build cache; empty for a step that
+	// has no record there.
+	Cache Cache
+	// Why, where it was asked for, of a step that was not found as it is: the first thing that differed
+	// from the nearest earlier record, in one line.
 	Why  string
 	Size int64  // bytes of file content it added, 0 if none
 	Note string // one short line shown beside it (a digest, a name), or empty
 	Err  error  // nil on success
 }
+
+// Cache is what came of looking for a step in the build cache.
+type Cache string
+
+// A step is found as it is (hit), or something differs and what it is from came out the same (equal),
+// or it is executed (miss).
+const (
+	CacheHit   Cache = "hit"
+	CacheEqual Cache = "equal"
+	CacheMiss  Cache = "miss"
+)
 
 // Log: a running step printed something. Data is what it wrote, cut at line ends
 // where it was possible.

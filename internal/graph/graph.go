@@ -114,6 +114,7 @@ type Base struct {
 type Run struct {
 	Args    []string // argv, the SHELL prefix included for the shell form
 	Env     []string // NAME=value: the image's ENV, then build arguments in scope
+	Scope   []string // names of the build arguments in scope, for messages
 	Proxy   []string // the proxy arguments: in the environment, never in keys or history
 	Dir     string
 	User    string // "user[:group]" names or numbers, resolved in the root; empty is root

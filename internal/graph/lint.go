@@ -55,21 +55,25 @@ func (p *planner) lintWorkdir(s *stage, c *instructions.WorkdirCommand) {
 	s.seen.workdir = true
 }
 
-// lintSecret warns of names that sound like secrets: api_key, DATABASE_PASSWORD.
+// lintSecret warns of names that sound like secrets.
 func (p *planner) lintSecret(instruction, key string, c instructions.Command) {
-	var secret bool
-	for word := range strings.SplitSeq(strings.ToLower(key), "_") {
+	if SoundsSecret(key) {
+		rule := &linter.RuleSecretsUsedInArgOrEnv
+		p.lint.Run(rule, c.Location(), rule.Format(instruction, key))
+	}
+}
+
+// SoundsSecret tells names of variables that are probably secrets: api_key, DATABASE_PASSWORD.
+func SoundsSecret(name string) (secret bool) {
+	for word := range strings.SplitSeq(strings.ToLower(name), "_") {
 		switch word {
 		case "public", "file", "version":
-			return
+			return false
 		case "apikey", "auth", "credential", "credentials", "key", "password", "pword", "passwd", "secret", "token":
 			secret = true
 		}
 	}
-	if secret {
-		rule := &linter.RuleSecretsUsedInArgOrEnv
-		p.lint.Run(rule, c.Location(), rule.Format(instruction, key))
-	}
+	return secret
 }
 
 func (p *planner) lintUndefined(s *stage, c instructions.Command, names map[string]struct{}) {

@@ -51,7 +51,7 @@ func (p *planner) run(s *stage, cmd command, c *instructions.RunCommand) error {
 	lex.RawQuotes, lex.RawEscapes, lex.SkipUnsetEnv = true, true, true
 	step := p.step(s, cmd, shown(&lex, c.String()+summary, masked(s.env, mounts)), &Run{
 		Args: args, Env: s.env.environ(), Proxy: p.proxies(), Dir: path.Clean("/" + s.config().WorkingDir), User: s.config().User, Network: network, Files: files,
-		Insecure: insecure, Mounts: mounts, Devices: devices, Foreign: p.foreign(s),
+		Insecure: insecure, Mounts: mounts, Devices: devices, Foreign: p.foreign(s), Scope: s.scope(),
 	})
 	s.record("RUN "+s.argsInScope()+strings.Join(args, " ")+" # buildkit", step)
 	return nil
@@ -136,6 +136,14 @@ func checkFileName(name string) error {
 		return fmt.Errorf("heredoc %q cannot be the name of a file", name)
 	}
 	return nil
+}
+
+// scope is the names of build arguments that are declared so far.
+func (s *stage) scope() (names []string) {
+	for _, a := range s.args {
+		names = append(names, a.Key)
+	}
+	return names
 }
 
 // argsInScope is how history shows ARGs: `|2 A=1 B= `.

@@ -21,10 +21,29 @@ const sumVersion = "nacre tree 1\n"
 // owners do not count, as COPY resets them; sockets neither, as it leaves them
 // out. Symlinks are not followed: who wants their target says so with Resolve.
 func (t *Tree) Sum(ctx context.Context, names []string) (digest.Digest, error) {
+	return t.sumEach(ctx, names, nil)
+}
+
+// Each calls f with everything that Sum is over, in its order.
+func (t *Tree) Each(ctx context.Context, names []string, f func(Object)) error {
+	_, err := t.sumEach(ctx, names, f)
+	return err
+}
+
+// Object is what a sum sees of a file, apart from its owner.
+type Object struct {
+	Name string
+	Mode uint32 // st_mode; 0: a hard link to an object before
+	// Content is the sha256 of a regular file's content, or of what stands for it: where a link leads, which device it is.
+	Content [32]byte
+	Attr    [32]byte // a sha256 over extended attributes; zeros: none
+}
+
+func (t *Tree) sumEach(ctx context.Context, names []string, each func(Object)) (digest.Digest, error) {
 	if err := t.Digests(ctx, names...); err != nil {
 		return "", err
 	}
-	s := newSummer(SumOptions{SkipOwner: true})
+	s := newSummer(SumOptions{SkipOwner: true, Each: each})
 	for _, name := range names {
 		n, err := t.lookup("sum", name)
 		if err != nil {
@@ -107,6 +126,7 @@ func (s *summer) add(r *record) {
 	if kind != unix.S_IFDIR && r.nlink > 1 {
 		id := [2]uint64{r.dev, r.ino}
 		if first, ok := s.links[id]; ok {
+			s.tell(&record{name: r.name, mode: 0, link: first})
 			s.number(0) // no st_mode: a hard link
 			s.string(first)
 			return
@@ -116,6 +136,7 @@ func (s *summer) add(r *record) {
 		}
 		s.links[id] = r.name
 	}
+	s.tell(r)
 	s.number(uint64(r.mode))
 	if !s.opts.SkipOwner {
 		s.number(uint64(r.uid))
@@ -138,6 +159,32 @@ func (s *summer) add(r *record) {
 		s.string(name)
 		s.string(r.xattrs[name])
 	}
+}
+
+// tell gives r to whoever wants to hear of it.
+func (s *summer) tell(r *record) {
+	if s.opts.Each == nil {
+		return
+	}
+	o := Object{Name: r.name, Mode: r.mode}
+	switch r.mode & unix.S_IFMT {
+	case unix.S_IFREG:
+		copy(o.Content[:], r.digest)
+	case unix.S_IFDIR:
+	case unix.S_IFBLK, unix.S_IFCHR:
+		o.Content = sha256.Sum256(binary.BigEndian.AppendUint64(nil, r.rdev))
+	default:
+		o.Content = sha256.Sum256([]byte(r.link))
+	}
+	if len(r.xattrs) > 0 {
+		a := summer{}
+		for _, name := range slices.Sorted(maps.Keys(r.xattrs)) {
+			a.string(name)
+			a.string(r.xattrs[name])
+		}
+		o.Attr = sha256.Sum256(a.buf)
+	}
+	s.opts.Each(o)
 }
 
 func (s *summer) number(n uint64) { s.buf = binary.BigEndian.AppendUint64(s.buf, n) }

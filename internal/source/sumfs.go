@@ -21,6 +21,8 @@ import (
 type SumOptions struct {
 	// SkipOwner: owners do not count.
 	SkipOwner bool
+	// Each, where it is set, is called with everything that is summed, in its order.
+	Each func(Object)
 }
 
 // sumWindow is how many objects SumFS holds at once: enough to keep all cores hashing,

@@ -35,6 +35,8 @@ func Conform(t *testing.T, open func(testing.TB) Subject) {
 		{"dropped layer", checkDroppedLayer},
 		{"foreign key", checkForeignKey},
 		{"nearest", checkNearest},
+		{"earlier", checkEarlier},
+		{"note", checkNote},
 		{"any bytes", checkBytes},
 		{"concurrent", checkConcurrent},
 	} {
@@ -120,6 +122,63 @@ func checkNearest(t *testing.T, s Subject) {
 	wantNearest(t, s, "other", Record("other", "v", "9"))
 	if _, ok, err := s.Cache.Nearest(t.Context(), "sl"); ok || err != nil {
 		t.Errorf("nearest of a slot without records: %v, %v", ok, err)
+	}
+}
+
+func checkEarlier(t *testing.T, s Subject) {
+	out := s.Layer(t, "a")
+	put := func(slot, v string) cache.Record {
+		rec := Record(slot, "v", v, "slot", slot)
+		put(t, s, rec, out)
+		return rec
+	}
+	one, two, other, one2, under := put("at\x001", "a"), put("at\x002", "a"), put("elsewhere", "a"), put("at\x001", "b"), put("a%", "a")
+	for _, c := range []struct {
+		prefix string
+		n      int
+		want   []cache.Record
+	}{
+		{"at\x00", 10, []cache.Record{one2, two, one}},
+		{"at\x00", 2, []cache.Record{one2, two}},
+		{"at\x001", 10, []cache.Record{one2, one}},
+		{"at", 10, []cache.Record{one2, two, one}},
+		{"", 5, []cache.Record{under, one2, other, two, one}},
+		{"%", 10, nil},
+		{"_t", 10, nil},
+		{"b", 10, nil},
+	} {
+		list, err := s.Cache.Earlier(t.Context(), c.prefix, c.n)
+		same := slices.EqualFunc(list, c.want, func(a, b cache.Record) bool {
+			return a.Key == b.Key && a.Slot == b.Slot && slices.Equal(a.Fields, b.Fields)
+		})
+		if err != nil || !same {
+			t.Errorf("earlier than %q, %d: %v, %v; want %v", c.prefix, c.n, list, err, c.want)
+		}
+	}
+}
+
+func checkNote(t *testing.T, s Subject) {
+	out := s.Layer(t, "a")
+	plain, noted := Record("slot", "v", "plain"), Record("slot", "v", "noted")
+	bare := noted.Key
+	noted.Note = []byte("a note \x00\xff")
+	if noted.Key != bare || !noted.Valid() {
+		t.Error("a note is part of the key")
+	}
+	put(t, s, plain, out)
+	put(t, s, noted, out)
+	if data, ok, err := s.Cache.Note(t.Context(), noted.Key); err != nil || !ok || string(data) != "a note \x00\xff" {
+		t.Errorf("note: %q, %v, %v", data, ok, err)
+	}
+	for _, key := range []cache.Key{plain.Key, Record("slot", "v", "none").Key} {
+		if data, ok, err := s.Cache.Note(t.Context(), key); err != nil || ok || data != nil {
+			t.Errorf("no note: %q, %v, %v", data, ok, err)
+		}
+	}
+	noted.Note = []byte("again")
+	put(t, s, noted, out)
+	if data, _, _ := s.Cache.Note(t.Context(), noted.Key); string(data) != "again" {
+		t.Errorf("note put again: %q", data)
 	}
 }
 

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strings"
 
 	"nacre/internal/cache"
 	"nacre/internal/image"
@@ -21,6 +22,7 @@ type Imported struct {
 	cache.Cache
 	layers  *lazy.Layers
 	entries map[cache.Key]cache.Entry
+	order   []cache.Entry           // as they came
 	nearest map[string]cache.Record // the last of each slot
 	made    map[digest.Digest][]cache.Entry
 }
@@ -42,7 +44,7 @@ func Import(ctx context.Context, local cache.Cache, layers *lazy.Layers, from Fr
 		return nil, err
 	}
 	c := &Imported{
-		Cache: local, layers: layers,
+		Cache: local, layers: layers, order: entries,
 		entries: map[cache.Key]cache.Entry{}, nearest: map[string]cache.Record{}, made: map[digest.Digest][]cache.Entry{},
 	}
 	for _, e := range entries {
@@ -175,6 +177,36 @@ func (c *Imported) Nearest(ctx context.Context, slot string) (cache.Record, bool
 	}
 	rec, ok = c.nearest[slot]
 	return rec, ok, nil
+}
+
+// Earlier implements cache.Cache: the local records come first.
+func (c *Imported) Earlier(ctx context.Context, prefix string, n int) ([]cache.Record, error) {
+	list, err := c.Cache.Earlier(ctx, prefix, n)
+	if err != nil {
+		return nil, err
+	}
+	have := make(map[cache.Key]bool, len(list))
+	for _, rec := range list {
+		have[rec.Key] = true
+	}
+	for _, e := range c.order {
+		if len(list) == n {
+			break
+		}
+		if !have[e.Key] && strings.HasPrefix(e.Slot, prefix) {
+			list = append(list, e.Record)
+		}
+	}
+	return list, nil
+}
+
+// Note implements cache.Cache.
+func (c *Imported) Note(ctx context.Context, key cache.Key) ([]byte, bool, error) {
+	data, ok, err := c.Cache.Note(ctx, key)
+	if e := c.entries[key]; err == nil && data == nil && e.Note != nil {
+		return e.Note, true, nil
+	}
+	return data, ok, err
 }
 
 // Recall implements cache.Recaller by what either cache has.

@@ -25,6 +25,10 @@ const (
 	// ConfigType is the media type of the config.
 	ConfigType = "application/vnd.nacre.cache.config.v1+json"
 
+	// maxNote bounds one note in bytes, maxNotes all of them: a cache is fetched by whoever builds, and most of them hit.
+	maxNote  = 256 << 10
+	maxNotes = 4 << 20
+
 	// maxConfig bounds the config in bytes: some 50,000 steps.
 	maxConfig = 64 << 20
 )
@@ -46,11 +50,14 @@ type record struct {
 	Content digest.Digest `json:"content"`
 	Created time.Time     `json:"created"`
 	Size    int64         `json:"size"`
+	// Note is what explains misses (package note); the largest stay at home.
+	Note []byte `json:"note,omitempty"`
 }
 
 // newConfig lists entries. Their layers are in the order of their first use.
 func newConfig(entries []cache.Entry, base string) config {
 	var c config
+	notes := maxNotes
 	place := map[digest.Digest]int{}
 	for _, e := range entries {
 		n, ok := place[e.DiffID]
@@ -59,10 +66,15 @@ func newConfig(entries []cache.Entry, base string) config {
 			place[e.DiffID] = n
 			c.Layers = append(c.Layers, e.DiffID)
 		}
-		c.Records = append(c.Records, record{
+		r := record{
 			Slot: relative(e.Slot, base), Fields: e.Encode(), Layer: n,
 			Content: e.Content, Created: e.Created, Size: e.Size,
-		})
+		}
+		if len(e.Note) <= min(maxNote, notes) {
+			r.Note = e.Note
+			notes -= len(e.Note)
+		}
+		c.Records = append(c.Records, r)
 	}
 	return c
 }
@@ -90,6 +102,9 @@ func parseConfig(data []byte, base string) ([]cache.Entry, []digest.Digest, erro
 		}
 		if err != nil {
 			return nil, nil, fmt.Errorf("%w: records[%d]: %w", ErrFormat, i, err)
+		}
+		if len(r.Note) <= maxNote {
+			rec.Note = r.Note
 		}
 		entries[i] = cache.Entry{Record: rec, Output: cache.Output{
 			DiffID: c.Layers[r.Layer], Content: r.Content, Created: r.Created, Size: r.Size,

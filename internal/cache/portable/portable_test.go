@@ -87,6 +87,7 @@ func exported(t testing.TB, dst registry.Writer) (recs []cache.Record, outs []ca
 	r := portable.NewRecorder(s.Cache())
 	outs = []cache.Output{makeLayer(t, s, "a"), makeLayer(t, s, "b")}
 	recs = []cache.Record{rec(base+"\x00\x001", "def"), rec(base+"\x00\x001", "content", "\xff\n"), rec("http\x00url", "x")}
+	recs[0].Note = []byte("what explains it")
 	for i, rec := range recs {
 		if err := r.Put(ctx, rec, outs[i/2]); err != nil {
 			t.Fatal(err)
@@ -115,6 +116,12 @@ func TestRoundTrip(t *testing.T) {
 	if _, ok, err := c.Get(ctx, rec("", "another").Key); ok || err != nil {
 		t.Errorf("a key that nobody put: %v, %v", ok, err)
 	}
+	if note, ok, err := c.Note(ctx, recs[0].Key); err != nil || !ok || string(note) != "what explains it" {
+		t.Errorf("note: %q, %v, %v", note, ok, err)
+	}
+	if list, err := c.Earlier(ctx, "/elsewhere\x00Dockerfile\x00", 10); err != nil || len(list) != 2 {
+		t.Errorf("earlier: %v, %v", list, err)
+	}
 	for i, rec := range recs {
 		out, ok, err := c.Get(ctx, rec.Key)
 		if err != nil || !ok || out != outs[i/2] {
@@ -129,6 +136,9 @@ func TestRoundTrip(t *testing.T) {
 		if out, ok, err = s.Cache().Get(ctx, rec.Key); err != nil || !ok || out != outs[i/2] {
 			t.Errorf("record %d is not in the local cache: %+v, %v, %v", i, out, ok, err)
 		}
+	}
+	if note, ok, err := s.Cache().Note(ctx, recs[0].Key); err != nil || !ok || string(note) != "what explains it" {
+		t.Errorf("note in the local cache: %q, %v, %v", note, ok, err)
 	}
 	if rec, ok, err := c.Nearest(ctx, "/elsewhere\x00Dockerfile\x00\x001"); err != nil || !ok || rec.Slot != "/elsewhere\x00Dockerfile\x00\x001" {
 		t.Errorf("nearest: %+v, %v, %v", rec, ok, err)

@@ -70,7 +70,10 @@ func (c records) Put(ctx context.Context, rec cache.Record, out cache.Output) er
 		_, err := tx.ExecContext(ctx, `INSERT OR REPLACE INTO cache (key, slot, fields, layer, content, created, size, added, used)
 			VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)`,
 			rec.Key[:], rec.Slot, rec.Encode(), out.DiffID, out.Content, out.Created.Format(time.RFC3339Nano), out.Size, now, now)
-		return err
+		if err != nil || rec.Note == nil {
+			return err
+		}
+		return putNote(ctx, tx, rec)
 	})
 	if err != nil {
 		return fmt.Errorf("cache: %w", err)
@@ -103,16 +106,17 @@ func (c records) Recall(ctx context.Context, diffID digest.Digest) ([]cache.Entr
 	}
 	rows, err := all(ctx, c.s.db, func(r *sql.Rows) (v row, err error) {
 		var slot, created string
-		var fields []byte
-		if err := r.Scan(&slot, &fields, (*string)(&v.DiffID), (*string)(&v.Content), &created, &v.Size); err != nil {
+		var fields, data []byte
+		if err := r.Scan(&slot, &fields, (*string)(&v.DiffID), (*string)(&v.Content), &created, &v.Size, &data); err != nil {
 			return v, err
 		}
 		var timeErr, fieldsErr error
 		v.Created, timeErr = time.Parse(time.RFC3339Nano, created)
 		v.Record, fieldsErr = cache.Decode(slot, fields)
+		v.Note = data
 		v.ok = timeErr == nil && fieldsErr == nil
 		return v, nil
-	}, "SELECT slot, fields, layer, content, created, size FROM cache WHERE layer = ? ORDER BY added, rowid", diffID)
+	}, "SELECT cache.slot, fields, layer, content, created, size, data FROM cache LEFT JOIN note USING (key) WHERE layer = ? ORDER BY added, cache.rowid", diffID)
 	if err != nil {
 		return nil, fmt.Errorf("cache: %w", c.s.fail(err))
 	}

@@ -192,7 +192,7 @@ func (s *Store) pruneCache(ctx context.Context, tx querier, o PruneOptions) (n i
 		}
 		n++
 	}
-	return n, keptBytes, nil
+	return n, keptBytes, dropGoneNotes(ctx, tx)
 }
 
 // pruneContexts removes stat caches last written before t (zero: all). They are

@@ -143,7 +143,7 @@ func (s *Store) recordOld(ctx context.Context, dir string) error {
 	if err := s.recordOldParts(ctx, old); err != nil {
 		return err
 	}
-	return eachOld(ctx, old, "SELECT slot, fields, layer, content, created, size, added, used FROM cache", func(r *sql.Rows) error {
+	err = eachOld(ctx, old, "SELECT slot, fields, layer, content, created, size, added, used FROM cache", func(r *sql.Rows) error {
 		var slot, layer, content, created string
 		var fields []byte
 		var size, added, used int64
@@ -163,6 +163,10 @@ func (s *Store) recordOld(ctx context.Context, dir string) error {
 			return err
 		})
 	})
+	if err != nil {
+		return err
+	}
+	return s.recordOldNotes(ctx, old)
 }
 
 // recordOldParts takes over what repositories had, as far as it is there still.

@@ -2,11 +2,26 @@ package store
 
 // formatVersion is PRAGMA user_version of nacre.db. It rises with every change
 // that an older nacre would get wrong.
-const formatVersion = 3
+const formatVersion = 4
 
 // formats are the steps from each format to the next, from nothing to the first. docs/formats.md says
 // what each column means.
-var formats = [formatVersion]string{format1, format2, format3}
+var formats = [formatVersion]string{format1, format2, format3, format4}
+
+// format4 adds notes beside cache records. One whose record is gone loses its data and stays a while, to
+// say that there was one.
+const format4 = `
+CREATE TABLE note (
+	key  BLOB NOT NULL UNIQUE,
+	slot TEXT NOT NULL,
+	data BLOB
+);
+CREATE INDEX note_slot ON note (slot) WHERE data IS NOT NULL;
+CREATE INDEX note_gone ON note (data) WHERE data IS NULL;
+CREATE TRIGGER cache_gone AFTER DELETE ON cache BEGIN
+	UPDATE note SET data = NULL WHERE key = old.key;
+END;
+`
 
 const format2 = `
 CREATE TABLE form (

@@ -9,8 +9,8 @@
 // Each object has one of the four lists, with one element (but for the plan: all steps). A
 // vertex is repeated with more known: planned, started, completed. Its digest
 // tells it apart within one run and has no other meaning. Beyond BuildKit's
-// fields a completed vertex may have "size" (bytes of file content it added), "note" and "why"
-// (what made it miss the cache).
+// fields a completed vertex may have "size" (bytes of file content it added), "note", "cache" (hit, equal: found by
+// what its inputs came out as, or miss) and "why" (what differed from the nearest earlier record).
 package json
 
 import (
@@ -69,6 +69,7 @@ type vertex struct {
 	Error     string          `json:"error,omitempty"`
 	Size      int64           `json:"size,omitempty"`
 	Note      string          `json:"note,omitempty"`
+	Cache     event.Cache     `json:"cache,omitempty"`
 	Why       string          `json:"why,omitempty"`
 }
 
@@ -158,7 +159,7 @@ func (p *Printer) done(e event.Done) *vertex {
 	if v.Started == nil {
 		v.Started = v.Completed
 	}
-	v.Cached, v.Size, v.Note, v.Why = e.Cached, e.Size, e.Note, e.Why
+	v.Cached, v.Size, v.Note, v.Cache, v.Why = e.Cached, e.Size, e.Note, e.Cache, e.Why
 	if e.Err != nil {
 		v.Error = e.Err.Error()
 	}

@@ -39,6 +39,7 @@ type step struct {
 	err           error
 	size          int64
 	note, why     string
+	cache         event.Cache
 	items         []*item
 	streams       [3]lineSplitter // by stream number
 	tail          []logLine       // the last ones
@@ -134,7 +135,7 @@ func (m *model) finish(s *step, e event.Done, t time.Time) []logLine {
 	m.running--
 	m.done++
 	s.isDone, s.ends, s.cached = true, t, e.Cached
-	s.size, s.note, s.why = e.Size, oneLine(e.Note), oneLine(e.Why)
+	s.size, s.note, s.why, s.cache = e.Size, oneLine(e.Note), oneLine(e.Why), e.Cache
 	s.err = e.Err
 	s.canceled = errors.Is(e.Err, context.Canceled)
 	var lines []logLine

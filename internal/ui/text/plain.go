@@ -139,10 +139,9 @@ func (it *item) line() string {
 // end says how a step ended.
 func (p *plain) end(v *voice) {
 	s := v.step
-	if p.explain && s.why != "" && !s.cached {
-		p.say(v, "not cached: "+s.why)
-	}
-	if s.note != "" {
+	if text := s.lookup(); p.explain && text != "" {
+		p.say(v, text)
+	} else if s.note != "" {
 		p.say(v, s.note)
 	}
 	switch {

@@ -24,7 +24,7 @@ type Options struct {
 	Color bool
 	// Verb heads the terminal display. Default: "Building".
 	Verb string
-	// Explain: print why a step was not cached, where that is known.
+	// Explain: print of each step whether it was cached, and why not, and a table of that at the end.
 	Explain bool
 	// Now is the clock. Default: time.Now.
 	Now func() time.Time
@@ -185,6 +185,9 @@ func (p *Printer) Close(failed error) error {
 		p.write(p.draw(now, true))
 	}
 	var b bytes.Buffer
+	if p.opts.Explain {
+		p.model.writeExplanation(&b)
+	}
 	p.model.writeFailures(&b, p.opts.TTY)
 	p.model.writeWarnings(&b)
 	p.write(b.Bytes())

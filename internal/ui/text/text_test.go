@@ -99,7 +99,7 @@ var scripts = map[string]script{
 		{1300, out(3, "line\n")},
 		{2300, event.Log{ID: 3, Stream: 2, Data: []byte("warning: x\n")}},
 		{12_420, out(3, "10%\r50%\r100%\r\nno newline at the end")},
-		{102_900, event.Done{ID: 3, Size: 12_345_678, Why: "argument VERSION was 1"}},
+		{102_900, event.Done{ID: 3, Size: 12_345_678, Cache: event.CacheMiss, Why: "argument VERSION was 1"}},
 		{102_900, begin(4, "[3/3] COPY . /src")},
 		{102_930, event.Done{ID: 4, Note: "sha256:0123456789ab"}},
 	},

@@ -1,8 +1,7 @@
-package cache
+package explain
 
 import (
 	"fmt"
-	"slices"
 	"strconv"
 	"strings"
 	"unicode"
@@ -13,68 +12,87 @@ import (
 // wide terminal.
 const maxShown = 60
 
-// Why says in one line what tells now from before, an earlier record of the same
-// slot: the first field that differs, in the order in which now has them. It is
-// empty where nothing differs, and where before is the zero Record.
-func Why(now, before Record) string {
-	if len(before.Fields) == 0 || slices.Equal(now.Fields, before.Fields) {
-		return ""
-	}
-	for i, f := range now.Fields {
-		if i < len(before.Fields) && before.Fields[i] == f {
+// item is something that a step says of itself, under a name that people know.
+type item struct {
+	name, value string
+	hidden      bool // its value is nobody's business
+}
+
+// why says in one line what tells now from before: the first item that differs, in the order in
+// which now has them. It is empty where nothing differs.
+func why(now, before []item) string {
+	for i, f := range now {
+		if i < len(before) && before[i] == f {
 			continue
 		}
 		if line := compare(now, before, i); line != "" {
 			return line
 		}
 	}
-	// All of now is a beginning of before.
-	return gone(before.Fields[len(now.Fields)])
+	if len(before) > len(now) { // all of now is a beginning of before
+		return gone(before[len(now)])
+	}
+	return ""
 }
 
-// compare describes how before differs at field i of now.
-func compare(now, before Record, i int) string {
-	f := now.Fields[i]
-	n := countBefore(now.Fields[:i], f.Name) // fields of one name are told apart by their order
-	if was, ok := nth(before.Fields, f.Name, n); ok {
-		if was.Value != f.Value {
-			return show(f.Name) + " changed: " + fromTo(was.Value, f.Value)
+// compare describes how before differs at item i of now.
+func compare(now, before []item, i int) string {
+	f := now[i]
+	n := countBefore(now[:i], f.name) // items of one name are told apart by their order
+	if was, ok := nth(before, f.name, n); ok {
+		if was.value != f.value {
+			return show(f.name) + " changed" + f.fromTo(was)
 		}
-		if i < len(before.Fields) {
-			if b := before.Fields[i]; b.Name != f.Name {
-				if _, still := nth(now.Fields, b.Name, countBefore(before.Fields[:i], b.Name)); !still {
+		if i < len(before) {
+			if b := before[i]; b.name != f.name {
+				if _, still := nth(now, b.name, countBefore(before[:i], b.name)); !still {
 					return gone(b)
 				}
-				return show(f.Name) + " moved: it came after " + show(b.Name)
+				return show(f.name) + " moved: it came after " + show(b.name)
 			}
 		}
 		return ""
 	}
-	return "new " + show(f.Name) + ": " + show(f.Value)
+	if f.hidden {
+		return show(f.name) + " is new"
+	}
+	return show(f.name) + " is new: " + show(f.value)
 }
 
-func gone(f Field) string { return show(f.Name) + " is gone: it was " + show(f.Value) }
+func gone(f item) string {
+	if f.hidden {
+		return show(f.name) + " is gone"
+	}
+	return show(f.name) + " is gone: it was " + show(f.value)
+}
 
-func countBefore(fields []Field, name string) int {
+func (f item) fromTo(was item) string {
+	if f.hidden || was.hidden {
+		return ""
+	}
+	return ": " + fromTo(was.value, f.value)
+}
+
+func countBefore(items []item, name string) int {
 	n := 0
-	for _, f := range fields {
-		if f.Name == name {
+	for _, f := range items {
+		if f.name == name {
 			n++
 		}
 	}
 	return n
 }
 
-func nth(fields []Field, name string, n int) (Field, bool) {
-	for _, f := range fields {
-		if f.Name == name {
+func nth(items []item, name string, n int) (item, bool) {
+	for _, f := range items {
+		if f.name == name {
 			if n == 0 {
 				return f, true
 			}
 			n--
 		}
 	}
-	return Field{}, false
+	return item{}, false
 }
 
 // fromTo shows two values. Of long ones it shows where they begin to differ.
