@@ -32,6 +32,7 @@ var arrows = map[string][]string{
 
 	// Parts: each turns one thing into another.
 	"internal/layer":      {},
+	"internal/compare":    {"internal/layer"},
 	"internal/rootfs":     {"internal/layer"},
 	"internal/sandbox":    {"internal/rootfs"},
 	"internal/dockerfile": {},

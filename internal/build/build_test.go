@@ -208,6 +208,19 @@ func TestUnneededStages(t *testing.T) {
 	b.build("FROM scratch AS first\nCOPY f /g\nFROM scratch\nCOPY missing /\n").expectRan(t, "COPY f /g")
 }
 
+// TestLinkedRoot: a step after COPY --link sees what is below it, though COPY --link does not.
+func TestLinkedRoot(t *testing.T) {
+	b := newBench(t, map[string]string{"a": "1", "b": "b"})
+	const text = "FROM scratch AS s\nCOPY a /a\nCOPY --link b /b\nFROM scratch\nCOPY --from=s /a /copied\n"
+	b.build(text)
+	b.write(map[string]string{"a": "2"})
+	out := b.build(text)
+	out.expectRan(t, "COPY a /a", "COPY --from=s /a /copied")
+	if got := b.read(out, "copied"); got != "2" {
+		t.Errorf("copied is %q", got)
+	}
+}
+
 func TestNoCache(t *testing.T) {
 	b := newBench(t, map[string]string{"f": "x"})
 	b.build("FROM scratch\nCOPY f /f\n")

@@ -6,6 +6,7 @@ import (
 	"io"
 	"os"
 	"strings"
+	"time"
 
 	"nacre/internal/graph"
 	"nacre/internal/layer"
@@ -20,9 +21,9 @@ import (
 // contextTree is the files of a context: a directory of this machine, or a layer.
 type contextTree interface {
 	tree
-	Sum(ctx context.Context, names []string) (digest.Digest, error)
+	Sum(ctx context.Context, names []string, notAfter *time.Time) (digest.Digest, error)
 	// Each calls f with what Sum is over.
-	Each(ctx context.Context, names []string, f func(source.Object)) error
+	Each(ctx context.Context, names []string, notAfter *time.Time, f func(source.Object)) error
 	Digest(name string) digest.Digest
 	Excluded(name string) bool
 	Close() error
@@ -36,28 +37,28 @@ type layerTree struct {
 	close  func()
 }
 
-func (t layerTree) Sum(ctx context.Context, names []string) (digest.Digest, error) {
-	s, err := t.sum(ctx, names)
+func (t layerTree) Sum(ctx context.Context, names []string, notAfter *time.Time) (digest.Digest, error) {
+	s, err := t.sum(ctx, names, notAfter)
 	return s.digest, err
 }
 
-func (t layerTree) Each(ctx context.Context, names []string, f func(source.Object)) error {
-	s, err := t.sum(ctx, names)
+func (t layerTree) Each(ctx context.Context, names []string, notAfter *time.Time, f func(source.Object)) error {
+	s, err := t.sum(ctx, names, notAfter)
 	for _, o := range s.objects {
 		f(o)
 	}
 	return err
 }
 
-// summed is a sum and what it is over: reading all files again would cost too much.
+// summed is a sum and what it is over, with the one notAfter that a build has: reading all files again would cost too much.
 type summed struct {
 	digest  digest.Digest
 	objects []source.Object
 }
 
-func (t layerTree) sum(ctx context.Context, names []string) (summed, error) {
+func (t layerTree) sum(ctx context.Context, names []string, notAfter *time.Time) (summed, error) {
 	return t.summed.do(strings.Join(names, "\x00"), func() (s summed, err error) {
-		s.digest, err = source.SumFS(ctx, t.FS, names, source.SumOptions{SkipOwner: true, Each: func(o source.Object) { s.objects = append(s.objects, o) }})
+		s.digest, err = source.SumFS(ctx, t.FS, names, source.SumOptions{SkipOwner: true, NotAfter: notAfter, Each: func(o source.Object) { s.objects = append(s.objects, o) }})
 		return s, err
 	})
 }

@@ -48,12 +48,12 @@ func (w *work) addContext(ctx context.Context, h *cache.Hash, c *graph.Copy) err
 			names = append(names, resolved)
 		}
 	}
-	sum, err := t.Sum(ctx, names)
+	sum, err := t.Sum(ctx, names, w.epoch)
 	if err != nil {
 		return err
 	}
 	h.Add("context", sum.String())
-	w.used = append(w.used, usedFiles{contextLabel(c.Context), t, names})
+	w.used = append(w.used, usedFiles{contextLabel(c.Context), t, names, w.epoch})
 	return nil
 }
 

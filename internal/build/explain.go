@@ -4,6 +4,7 @@ import (
 	"context"
 	"strings"
 	"sync"
+	"time"
 
 	"nacre/internal/cache"
 	"nacre/internal/cache/note"
@@ -17,6 +18,8 @@ type usedFiles struct {
 	label string
 	tree  contextTree
 	names []string
+
+	notAfter *time.Time // of times, where they count
 }
 
 func contextLabel(name string) string {
@@ -46,7 +49,7 @@ func (w *work) takeNote(ctx context.Context) (noted func() cache.Record) {
 
 // list is what is noted of files.
 func (u usedFiles) list(ctx context.Context) (t note.Tree) {
-	err := u.tree.Each(ctx, u.names, func(o source.Object) {
+	err := u.tree.Each(ctx, u.names, u.notAfter, func(o source.Object) {
 		if t.Total++; t.Total > note.MaxFiles {
 			t.Files = nil
 			return

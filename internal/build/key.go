@@ -71,6 +71,19 @@ func (w *work) independent() bool {
 	return ok && c.Link
 }
 
+// rootKey stands for all of the root that the step leaves: what comes after it sees
+// the layers below, even where the step does not.
+func (w *work) rootKey() cache.Key {
+	p := w.parent()
+	if p == nil || !w.independent() {
+		return w.def.Key // which has the parent's in it
+	}
+	h := cache.NewHash("root/1", "")
+	h.Add("parent", p.key.String())
+	h.Add("step", w.def.Key.String())
+	return h.Sum().Key
+}
+
 // definition is the first key: the step as written and the keys of its inputs. Of inputs
 // only the context is read, by what its stat cache says of it.
 func (w *work) definition(ctx context.Context) (cache.Record, error) {
@@ -135,7 +148,7 @@ func (w *work) planned(ctx context.Context, err error) (cache.Record, error) {
 	if err != nil {
 		return cache.Record{}, err
 	}
-	sum, err := w.plan.Sum(ctx)
+	sum, err := w.plan.Sum(ctx, w.epoch)
 	if err != nil {
 		return cache.Record{}, err
 	}
@@ -146,10 +159,14 @@ func (w *work) planned(ctx context.Context, err error) (cache.Record, error) {
 }
 
 // contents are the content digests of a root's layers: of a base as the store knows
-// them, of a step what came out.
+// them, of a step what came out. With SOURCE_DATE_EPOCH they are the layers to the byte, times
+// included: what comes of them shall be the same to the byte, too.
 func (s *solver) contents(ctx context.Context, r *root) ([]digest.Digest, error) {
 	if r == nil {
 		return nil, nil
+	}
+	if s.epoch != nil {
+		return r.layers, nil
 	}
 	r.mu.Lock()
 	defer r.mu.Unlock()

@@ -122,7 +122,7 @@ func (w *work) addFrom(ctx context.Context, h *cache.Hash, m graph.Mount) error 
 	if err != nil {
 		return err
 	}
-	sum, err := source.SumFS(ctx, f, []string{name}, source.SumOptions{})
+	sum, err := source.SumFS(ctx, f, []string{name}, source.SumOptions{NotAfter: w.epoch})
 	h.Add("from", sum.String())
 	return err
 }
@@ -138,9 +138,9 @@ func (w *work) contextSum(ctx context.Context, m graph.Mount, content bool) (str
 		return "", err
 	}
 	names := []string{name}
-	sum, err := t.Sum(ctx, names)
+	sum, err := t.Sum(ctx, names, w.epoch)
 	if !content {
-		w.used = append(w.used, usedFiles{"mount " + m.Target, t, names})
+		w.used = append(w.used, usedFiles{"mount " + m.Target, t, names, w.epoch})
 	}
 	return sum.String(), err
 }

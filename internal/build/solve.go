@@ -207,7 +207,7 @@ func (s *solver) step(ctx context.Context, st *graph.Step, in []*root) (*root, e
 		}
 		return nil, err
 	}
-	r := &root{key: w.def.Key, out: out, parent: w.parent(), made: st, cause: w.cause}
+	r := &root{key: w.rootKey(), out: out, parent: w.parent(), made: st, cause: w.cause}
 	if w.o.Explain {
 		r.step = w.explained(ctx)
 	}

@@ -305,7 +305,7 @@ func TestSum(t *testing.T) {
 		if err := p.Copy(src, "d", "/srv", Options{}); err != nil {
 			t.Fatal(err)
 		}
-		d, err := p.Sum(context.Background())
+		d, err := p.Sum(context.Background(), nil)
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -8,6 +8,7 @@ import (
 	"maps"
 	"runtime"
 	"slices"
+	"time"
 
 	"nacre/internal/layer"
 
@@ -15,10 +16,11 @@ import (
 	"golang.org/x/sync/errgroup"
 )
 
-// Sum is a digest over the files of the plan with their content, times left out.
+// Sum is a digest over the files of the plan with their content. Times are left out
+// where notAfter is nil; else those after it count as if they were it.
 // It stands for everything the copy depends on: two plans of equal Sum
 // make interchangeable layers, whatever else their roots and sources hold.
-func (p *Plan) Sum(ctx context.Context) (digest.Digest, error) {
+func (p *Plan) Sum(ctx context.Context, notAfter *time.Time) (digest.Digest, error) {
 	if err := p.digestFiles(ctx); err != nil {
 		return "", err
 	}
@@ -29,6 +31,9 @@ func (p *Plan) Sum(ctx context.Context) (digest.Digest, error) {
 		}
 		fmt.Fprintf(h, "%q %o %d %d %d %q %t %d,%d %s\n",
 			f.Name, f.Mode, f.UID, f.GID, f.Size, f.Link, f.Hard, f.Major, f.Minor, f.Digest)
+		if notAfter != nil {
+			fmt.Fprintf(h, " %d\n", min(f.ModTime.Unix(), notAfter.Unix()))
+		}
 		for _, k := range slices.Sorted(maps.Keys(f.Xattrs)) {
 			fmt.Fprintf(h, " %q=%q\n", k, f.Xattrs[k])
 		}

@@ -191,7 +191,7 @@ func change(c note.Change) string {
 	case note.Type:
 		return fmt.Sprintf("%s was a %s and is a %s", name, fileType(c.Old.Mode), fileType(c.New.Mode))
 	case note.Attr:
-		return name + ": extended attributes changed"
+		return name + ": extended attributes changed, or the time"
 	case note.Content:
 		if fileType(c.New.Mode) != "file" {
 			return fmt.Sprintf("%s, a %s, leads elsewhere", name, fileType(c.New.Mode))

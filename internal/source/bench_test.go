@@ -51,7 +51,7 @@ func BenchmarkContext(b *testing.B) {
 		if err != nil {
 			b.Fatal(err)
 		}
-		if _, err := tree.Sum(b.Context(), []string{"."}); err != nil {
+		if _, err := tree.Sum(b.Context(), []string{"."}, nil); err != nil {
 			b.Fatal(err)
 		}
 		if err := tree.Close(); err != nil {

@@ -258,7 +258,7 @@ func unreadable(t *testing.T, root string) {
 	for _, c := range []struct {
 		sum, names string
 	}{{"sealed", "sealed"}, {"dir", "dir/noread"}, {"dir/noread", "dir/noread"}, {".", "dir/noread"}} {
-		_, err := tree.Sum(t.Context(), []string{c.sum})
+		_, err := tree.Sum(t.Context(), []string{c.sum}, nil)
 		if c.sum == "." { // which of the two is found first does not matter
 			if !errors.Is(err, fs.ErrPermission) {
 				t.Errorf("Sum(.): %v", err)

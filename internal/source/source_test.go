@@ -72,7 +72,7 @@ func open(t testing.TB, dir string, o DirOptions) *Tree {
 
 func sum(t testing.TB, tree *Tree, names ...string) digest.Digest {
 	t.Helper()
-	d, err := tree.Sum(t.Context(), names)
+	d, err := tree.Sum(t.Context(), names, nil)
 	must(t, err)
 	return d
 }
@@ -257,7 +257,7 @@ func TestSumOwnersAndNames(t *testing.T) {
 	if before == after {
 		t.Error("the owner does not count")
 	}
-	if _, err := tree.Sum(t.Context(), []string{"d", "gone"}); !errors.Is(err, fs.ErrNotExist) || !strings.Contains(err.Error(), "gone") {
+	if _, err := tree.Sum(t.Context(), []string{"d", "gone"}, nil); !errors.Is(err, fs.ErrNotExist) || !strings.Contains(err.Error(), "gone") {
 		t.Errorf("missing name: %v", err)
 	}
 }
@@ -538,7 +538,7 @@ func TestCancel(t *testing.T) {
 	if _, err := OpenDir(ctx, root, DirOptions{}); !errors.Is(err, context.Canceled) {
 		t.Errorf("OpenDir: %v", err)
 	}
-	if _, err := tree.Sum(ctx, []string{"."}); !errors.Is(err, context.Canceled) {
+	if _, err := tree.Sum(ctx, []string{"."}, nil); !errors.Is(err, context.Canceled) {
 		t.Errorf("Sum: %v", err)
 	}
 	if _, err := SumFS(ctx, tree, []string{"."}, SumOptions{}); !errors.Is(err, context.Canceled) {

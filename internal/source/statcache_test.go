@@ -237,7 +237,7 @@ func TestConcurrentBuilds(t *testing.T) {
 					t.Error(err)
 					return
 				}
-				got, err := tree.Sum(t.Context(), []string{"."})
+				got, err := tree.Sum(t.Context(), []string{"."}, nil)
 				if err != nil || got != want {
 					t.Errorf("round %d: %s, %v; want %s", round, got, err, want)
 				}

@@ -7,6 +7,7 @@ import (
 	"hash"
 	"maps"
 	"slices"
+	"time"
 
 	"github.com/opencontainers/go-digest"
 	"golang.org/x/sys/unix"
@@ -17,16 +18,17 @@ import (
 const sumVersion = "nacre tree 1\n"
 
 // Sum is one digest over everything at and below names, in the order given: names, types, modes,
-// symlink targets, contents, extended attributes and which files are hard links of each other. Times and
-// owners do not count, as COPY resets them; sockets neither, as it leaves them
-// out. Symlinks are not followed: who wants their target says so with Resolve.
-func (t *Tree) Sum(ctx context.Context, names []string) (digest.Digest, error) {
-	return t.sumEach(ctx, names, nil)
+// symlink targets, contents, extended attributes and which files are hard links of each other. Owners
+// do not count, as COPY resets them; sockets neither, as it leaves them
+// out. Times count where there is a notAfter, see SumOptions. Symlinks are not followed: who
+// wants their target says so with Resolve.
+func (t *Tree) Sum(ctx context.Context, names []string, notAfter *time.Time) (digest.Digest, error) {
+	return t.sumEach(ctx, names, SumOptions{SkipOwner: true, NotAfter: notAfter})
 }
 
 // Each calls f with everything that Sum is over, in its order.
-func (t *Tree) Each(ctx context.Context, names []string, f func(Object)) error {
-	_, err := t.sumEach(ctx, names, f)
+func (t *Tree) Each(ctx context.Context, names []string, notAfter *time.Time, f func(Object)) error {
+	_, err := t.sumEach(ctx, names, SumOptions{SkipOwner: true, NotAfter: notAfter, Each: f})
 	return err
 }
 
@@ -36,14 +38,14 @@ type Object struct {
 	Mode uint32 // st_mode; 0: a hard link to an object before
 	// Content is the sha256 of a regular file's content, or of what stands for it: where a link leads, which device it is.
 	Content [32]byte
-	Attr    [32]byte // a sha256 over extended attributes; zeros: none
+	Attr    [32]byte // a sha256 over extended attributes, and the time where it counts; zeros: none
 }
 
-func (t *Tree) sumEach(ctx context.Context, names []string, each func(Object)) (digest.Digest, error) {
+func (t *Tree) sumEach(ctx context.Context, names []string, o SumOptions) (digest.Digest, error) {
 	if err := t.Digests(ctx, names...); err != nil {
 		return "", err
 	}
-	s := newSummer(SumOptions{SkipOwner: true, Each: each})
+	s := newSummer(o)
 	for _, name := range names {
 		n, err := t.lookup("sum", name)
 		if err != nil {
@@ -59,7 +61,7 @@ func (t *Tree) sumEach(ctx context.Context, names []string, each func(Object)) (
 func (t *Tree) sum(ctx context.Context, s *summer, n *node, name string) error {
 	r := record{
 		name: name, mode: n.mode, digest: n.digest[:],
-		dev: n.dev, ino: n.ino, nlink: n.nlink, size: n.size,
+		dev: n.dev, ino: n.ino, nlink: n.nlink, size: n.size, mtime: n.mtime,
 	}
 	if n.ext != nil {
 		r.link, r.rdev = n.ext.link, n.ext.rdev
@@ -95,6 +97,7 @@ type record struct {
 	nlink    uint32
 	size     int64
 	rdev     uint64
+	mtime    int64 // nanoseconds since 1970
 	link     string
 	digest   []byte // of the content of a regular file
 	xattrs   map[string]string
@@ -142,6 +145,9 @@ func (s *summer) add(r *record) {
 		s.number(uint64(r.uid))
 		s.number(uint64(r.gid))
 	}
+	if limit := s.opts.NotAfter; limit != nil {
+		s.number(uint64(min(nanoTime(r.mtime).Unix(), limit.Unix()))) // layers have whole seconds
+	}
 	switch kind {
 	case unix.S_IFREG:
 		s.number(uint64(r.size))
@@ -176,8 +182,11 @@ func (s *summer) tell(r *record) {
 	default:
 		o.Content = sha256.Sum256([]byte(r.link))
 	}
-	if len(r.xattrs) > 0 {
+	if len(r.xattrs) > 0 || s.opts.NotAfter != nil {
 		a := summer{}
+		if limit := s.opts.NotAfter; limit != nil {
+			a.number(uint64(min(nanoTime(r.mtime).Unix(), limit.Unix())))
+		}
 		for _, name := range slices.Sorted(maps.Keys(r.xattrs)) {
 			a.string(name)
 			a.string(r.xattrs[name])

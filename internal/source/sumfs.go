@@ -10,6 +10,7 @@ import (
 	"path"
 	"sync"
 	"sync/atomic"
+	"time"
 
 	"nacre/internal/layer"
 
@@ -23,6 +24,8 @@ type SumOptions struct {
 	SkipOwner bool
 	// Each, where it is set, is called with everything that is summed, in its order.
 	Each func(Object)
+	// NotAfter: times count as well, those after it as if they were it. Nil: no time counts.
+	NotAfter *time.Time
 }
 
 // sumWindow is how many objects SumFS holds at once: enough to keep all cores hashing,
@@ -65,7 +68,7 @@ func (w *fsSummer) visit(ctx context.Context, name string, fi fs.FileInfo) error
 	w.window = append(w.window, record{
 		name: name, mode: st.Mode, uid: st.UID, gid: st.GID,
 		ino: st.Ino, nlink: st.Nlink, size: st.Size, rdev: unix.Mkdev(st.Major, st.Minor),
-		link: st.Link, xattrs: st.Xattrs,
+		mtime: st.ModTime.UnixNano(), link: st.Link, xattrs: st.Xattrs,
 	})
 	if len(w.window) >= sumWindow {
 		if err := w.flush(ctx); err != nil {
