@@ -33,7 +33,7 @@ type buildFlags struct {
 	progress, iidfile, platform    string
 	noCache, quiet, pull           bool
 	debug, explain                 bool
-	squash, push                   bool
+	squash, push, verify           bool
 }
 
 func buildCommand(a *app) *cobra.Command {
@@ -52,6 +52,7 @@ standard input: a tar is the context, anything else the Dockerfile, with no cont
   nacre build --allow device=vendor.com/gpu=0 -t train .
   nacre build --explain -t web:1 .
   nacre build --debug-shell .
+  SOURCE_DATE_EPOCH=$(git log -1 --format=%ct) nacre build --verify-reproducible -t web:1 .
   printf 'FROM scratch\nLABEL a=b\n' | nacre build -`,
 		Args: exactArgs(1, "a build needs one context: a directory, a URL, or -"),
 		RunE: func(cmd *cobra.Command, args []string) error { return runBuild(cmd, a, f, args[0]) },
@@ -71,6 +72,7 @@ standard input: a tar is the context, anything else the Dockerfile, with no cont
 	fl.StringVar(&f.metadata, "metadata-file", "", "file to write digests and names to, as JSON")
 	fl.StringSliceVar(&f.noCacheFilter, "no-cache-filter", nil, "stages whose steps run, whatever is cached")
 	fl.BoolVar(&f.noCache, "no-cache", false, "run every step, whatever is cached")
+	fl.BoolVar(&f.verify, "verify-reproducible", false, "build twice without cache, and fail if it comes out otherwise, showing what differs")
 	fl.BoolVar(&f.squash, "squash", false, "make one layer of all that the build adds to its base image")
 	fl.BoolVar(&f.pull, "pull", false, "look for newer base images in their registries, even if they are here")
 	fl.BoolVarP(&f.quiet, "quiet", "q", false, "print the image ID and nothing else")
@@ -130,10 +132,11 @@ func runBuild(cmd *cobra.Command, a *app, f buildFlags, dir string) error {
 	}
 	var warnings warningKeeper
 	b := build.Builder{Store: s, Cache: s.Cache(), Sink: warnings.over(p.sink), Images: pulls{a}}
-	r, err := b.Build(cmd.Context(), o)
+	v, err := f.run(cmd.Context(), b, o)
 	if cerr := p.close(err); err == nil {
 		err = cerr
 	}
+	r := v.Result
 	if err != nil {
 		return unreadable(err)
 	}
@@ -150,8 +153,19 @@ func runBuild(cmd *cobra.Command, a *app, f buildFlags, dir string) error {
 	}
 	if f.quiet {
 		fmt.Fprintln(a.stdout, img.config)
+	} else if f.verify {
+		a.reproducible(v)
 	}
 	return nil
+}
+
+// run builds, once or twice.
+func (f buildFlags) run(ctx context.Context, b build.Builder, o build.Options) (v build.Verified, err error) {
+	if f.verify {
+		return b.Verify(ctx, o)
+	}
+	v.Result, err = b.Build(ctx, o)
+	return v, err
 }
 
 // unreadable adds what can be done about a file of the context that may not be read.

@@ -56,6 +56,8 @@ func (a *app) report(err error) {
 			fmt.Fprintln(a.stderr, printable(strings.TrimRight(df.Detail(), "\n")))
 		} else if errors.As(err, &step) && step.Detail != "" {
 			fmt.Fprintln(a.stderr, printable(strings.TrimRight(step.Detail, "\n")))
+		} else if unlike := (*build.UnlikeError)(nil); errors.As(err, &unlike) {
+			fmt.Fprint(a.stderr, printable(unlikeDetail(unlike)))
 		}
 		if h := hint(err); h != "" {
 			fmt.Fprintf(a.stderr, "hint: %s\n", printable(h))
@@ -71,6 +73,7 @@ func hint(err error) string {
 	var src *build.SourceError
 	var allow *build.AllowError
 	var exit *build.ExitError
+	var unlike *build.UnlikeError
 	switch {
 	case errors.As(err, &df) && df.Hint != "":
 		return df.Hint
@@ -82,6 +85,10 @@ func hint(err error) string {
 		return "register an emulator with the kernel (Debian: qemu-user-static), or cross-compile in a stage FROM --platform=$BUILDPLATFORM"
 	case errors.As(err, &exit) && exit.OOMKilled:
 		return "--memory gives steps more"
+	case errors.As(err, &unlike):
+		return unlikeHint(unlike)
+	case errors.Is(err, build.ErrTar):
+		return "--verify-reproducible takes a directory or a URL"
 	case errors.As(err, &allow):
 		return allow.Hint
 	case errors.Is(err, store.ErrAmbiguous):

@@ -78,7 +78,7 @@ var arrows = map[string][]string{
 
 	// The one place that knows the parts. It does not know who shows what it says.
 	"internal/build": {
-		"internal/cache", "internal/cache/note", "internal/cache/portable", "internal/copier", "internal/device", "internal/dockerfile", "internal/event", "internal/explain", "internal/graph", "internal/image",
+		"internal/cache", "internal/cache/note", "internal/cache/portable", "internal/compare", "internal/copier", "internal/device", "internal/dockerfile", "internal/event", "internal/explain", "internal/graph", "internal/image",
 		"internal/layer", "internal/network", "internal/registry", "internal/registry/compressed", "internal/registry/layout", "internal/registry/lazy", "internal/registry/store", "internal/rootfs", "internal/sandbox", "internal/source", "internal/source/remote",
 	},
 

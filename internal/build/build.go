@@ -54,7 +54,9 @@ type Options struct {
 	Secret func(id string) ([]byte, error)
 	// SSHAgent is the socket of an agent whose keys git may use for sources; empty: none.
 	SSHAgent string
-	Squash   bool // the image gets one layer over those of its base
+	// FreshCaches: caches that RUN mounts begin empty, and go when the build ends.
+	FreshCaches bool
+	Squash      bool // the image gets one layer over those of its base
 	// SSH are the sockets of agents that RUN may mount, by ID.
 	SSH map[string]string
 	// Allow are the entitlements RUN may ask for: "network.host", "security.insecure",
@@ -113,6 +115,11 @@ type Result struct {
 
 // Build plans, solves and names. Errors from the Dockerfile begin with its position.
 func (b Builder) Build(ctx context.Context, o Options) (Result, error) {
+	return b.build(ctx, o, func(*solver, *graph.Graph) error { return nil })
+}
+
+// build is Build; solved is called when all steps are done and their layers are still leased.
+func (b Builder) build(ctx context.Context, o Options, solved func(*solver, *graph.Graph) error) (Result, error) {
 	b = b.withDefaults()
 	lease, err := b.Store.Lease(ctx)
 	if err != nil {
@@ -136,6 +143,7 @@ func (b Builder) Build(ctx context.Context, o Options) (Result, error) {
 	}
 	s := newSolver(b, o, g, lease, layers, source)
 	defer s.close()
+	s.whenSolved = solved
 	if err := s.findDevices(g); err != nil {
 		return Result{}, err
 	}
@@ -154,6 +162,9 @@ func (b Builder) Build(ctx context.Context, o Options) (Result, error) {
 func (s *solver) finish(ctx context.Context, g *graph.Graph) (Result, error) {
 	last, err := s.solveTarget(ctx, g.Target)
 	if err != nil {
+		return Result{}, err
+	}
+	if err := s.whenSolved(s, g); err != nil {
 		return Result{}, err
 	}
 	r, err := s.export(ctx, g.Target, last)

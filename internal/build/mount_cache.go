@@ -33,8 +33,12 @@ func (w *work) useCaches(ctx context.Context, list []graph.Mount) (map[string]st
 		}
 	}
 	dirs := map[string]string{}
+	use := w.Store.UseCacheDir
+	if w.o.FreshCaches {
+		use = w.useFreshCache
+	}
 	for _, name := range slices.Sorted(maps.Keys(wanted)) {
-		dir, release, err := w.Store.UseCacheDir(ctx, wanted[name])
+		dir, release, err := use(ctx, wanted[name])
 		if err != nil {
 			return nil, err
 		}

@@ -178,7 +178,7 @@ type built struct {
 	manifest digest.Digest
 	layers   []digest.Digest
 	opened   []*layer.Layer
-	close    func() // of a fresh store
+	close    func()   // of a fresh store
 	ran      []string // steps that were executed
 	text     string   // the Dockerfile
 	err      error

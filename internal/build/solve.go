@@ -71,6 +71,10 @@ type solver struct {
 	runs    atomic.Int32                   // RUN steps not yet solved
 	bound   memo[boundFiles, rootfs.Lower] // what RUN --mount shows of contexts, by context and source
 
+	whenSolved func(*solver, *graph.Graph) error // called before there is an image
+
+	fresh memo[string, *freshCache] // with FreshCaches, by name
+
 	debugger debugger
 	earlier  explain.History
 
