@@ -14,6 +14,7 @@ import (
 	"nacre/internal/layer"
 	"nacre/internal/registry"
 	"nacre/internal/registry/layout"
+	"nacre/internal/registry/s3"
 
 	"github.com/opencontainers/go-digest"
 	"github.com/spf13/pflag"
@@ -23,8 +24,8 @@ import (
 type cacheFlags struct{ from, to []string }
 
 func (c *cacheFlags) register(fl *pflag.FlagSet) {
-	fl.StringArrayVar(&c.from, "cache-from", nil, "type=local,src=DIR or type=registry,ref=NAME: cache of an earlier build to look into; may be repeated")
-	fl.StringArrayVar(&c.to, "cache-to", nil, "type=local,dest=DIR, type=registry,ref=NAME[,mode=min|max] or type=inline: where to write this build's cache; may be repeated")
+	fl.StringArrayVar(&c.from, "cache-from", nil, "type=local,src=DIR, type=registry,ref=NAME or type=s3,bucket=BUCKET: cache of an earlier build to look into; may be repeated")
+	fl.StringArrayVar(&c.to, "cache-to", nil, "type=local,dest=DIR, type=registry,ref=NAME[,mode=min|max], type=s3,bucket=BUCKET or type=inline: where to write this build's cache; may be repeated")
 }
 
 func (c *cacheFlags) apply(a *app, o *build.Options) error {
@@ -33,7 +34,9 @@ func (c *cacheFlags) apply(a *app, o *build.Options) error {
 		if err != nil {
 			return err
 		}
-		o.CacheFrom = append(o.CacheFrom, build.CacheFrom{Name: e.String(), Open: e.reader})
+		for _, e := range e.each() {
+			o.CacheFrom = append(o.CacheFrom, build.CacheFrom{Name: e.String(), Open: e.reader})
+		}
 	}
 	for _, s := range c.to {
 		e, err := parseCache(a, "--cache-to", s, "dest")
@@ -44,7 +47,11 @@ func (c *cacheFlags) apply(a *app, o *build.Options) error {
 			o.InlineCache = true
 			continue
 		}
-		o.CacheTo = append(o.CacheTo, build.CacheTo{Name: e.String(), Open: e.writer, Tidy: tidyLayout, Max: e.max, IgnoreError: e.ignoreError, Compression: e.compression, Force: e.force})
+		for _, e := range e.each() {
+			o.CacheTo = append(o.CacheTo, build.CacheTo{
+				Name: e.String(), Open: e.writer, Tidy: tidyLayout, Max: e.max, IgnoreError: e.ignoreError, Compression: e.compression, Force: e.force,
+			})
+		}
 	}
 	return nil
 }
@@ -57,9 +64,28 @@ type cacheEntry struct {
 	max, ignoreError bool
 	compression      layer.Compression
 	force            bool
+	s3               s3.Options
+	given            map[string]bool // attributes of s3
+	names            []string        // s3
+}
+
+// each is e once for every name that it has.
+func (e cacheEntry) each() []cacheEntry {
+	if e.kind != "s3" {
+		return []cacheEntry{e}
+	}
+	var list []cacheEntry
+	for _, name := range e.names {
+		e.ref.Tag = name
+		list = append(list, e)
+	}
+	return list
 }
 
 func (e cacheEntry) String() string {
+	if e.kind == "s3" {
+		return "s3 " + e.s3.Bucket + "/" + e.s3.Prefix + " " + e.ref.Tag
+	}
 	if e.kind == "registry" {
 		return e.ref.Familiar()
 	}
@@ -87,7 +113,7 @@ func parseCache(a *app, flag, s, place string) (cacheEntry, error) {
 		err = e.check(place)
 	}
 	if err != nil {
-		return e, fmt.Errorf("%s %q: %w", flag, s, err)
+		return e, fmt.Errorf("%s %q: %w", flag, hideSecrets(s), err)
 	}
 	return e, nil
 }
@@ -95,6 +121,12 @@ func parseCache(a *app, flag, s, place string) (cacheEntry, error) {
 // set reads one attribute.
 func (e *cacheEntry) set(key, value, place string) (err error) {
 	to := place == "dest"
+	if known, err := e.setS3(key, value); known {
+		if err != nil {
+			err = fmt.Errorf("%s=%s: %w", key, value, err)
+		}
+		return err
+	}
 	switch {
 	case key == "type":
 		e.kind = value
@@ -135,7 +167,12 @@ func (e *cacheEntry) check(place string) error {
 	if e.compression.Kind == layer.EStargz {
 		return errors.New("compression=estargz changes layers: want gzip, zstd or uncompressed")
 	}
+	if e.kind != "s3" && (len(e.given) > 0 || len(e.names) > 0) {
+		return fmt.Errorf("type=%s has none of the attributes of type=s3", e.kind)
+	}
 	switch e.kind {
+	case "s3":
+		return e.checkS3()
 	case "":
 		return errors.New("type is missing")
 	case "local":
@@ -160,19 +197,23 @@ func (e *cacheEntry) check(place string) error {
 			return errors.New("type=inline has no other attributes: the image has its own layers alone (mode=min)")
 		}
 	default:
-		return fmt.Errorf("type=%s is not supported; what is: inline, local, registry", e.kind)
+		return fmt.Errorf("type=%s is not supported; what is: inline, local, registry, s3", e.kind)
 	}
 	return nil
 }
 
 func known(place string) string {
 	if place == "src" {
-		return "type, src, tag, digest, ref"
+		return "type, src, tag, digest, ref; of s3: " + knownS3()
 	}
-	return "type, dest, tag, ref, mode, ignore-error, compression, compression-level, force-compression"
+	return "type, dest, tag, ref, mode, ignore-error, compression, compression-level, force-compression; of s3: " + knownS3()
 }
 
 func (e cacheEntry) reader(ctx context.Context) (registry.Reader, registry.Ref, error) {
+	if e.kind == "s3" {
+		b, err := s3.New(e.s3)
+		return b, e.ref, err
+	}
 	if e.kind == "registry" {
 		r, err := e.app.remote(ctx)
 		return r, e.ref, err
@@ -195,6 +236,10 @@ func tidyLayout(ctx context.Context, w registry.Writer) error {
 }
 
 func (e cacheEntry) writer(ctx context.Context) (registry.Writer, registry.Ref, error) {
+	if e.kind == "s3" {
+		b, err := s3.New(e.s3)
+		return b, e.ref, err
+	}
 	if e.kind == "registry" {
 		r, err := e.app.remote(ctx)
 		return r, e.ref, err

@@ -20,7 +20,7 @@ import (
 // servers are the commands that serve a script's files, each until the script ends.
 func servers() map[string]func(*testscript.TestScript, bool, []string) {
 	return map[string]func(*testscript.TestScript, bool, []string){
-		"httpd": serveFiles, "registry": serveRegistry, "gitd": serveGit, "git-daemon": serveGitDaemon, "sshd": serveSSH,
+		"httpd": serveFiles, "registry": serveRegistry, "s3": serveS3, "gitd": serveGit, "git-daemon": serveGitDaemon, "sshd": serveSSH,
 	}
 }
 

@@ -57,6 +57,7 @@ var arrows = map[string][]string{
 	"internal/registry/layout":       {"internal/image", "internal/registry"},
 	"internal/registry/archive":      {"internal/image", "internal/layer", "internal/registry"},
 	"internal/registry/remote":       {"internal/image", "internal/registry"},
+	"internal/registry/s3":           {"internal/image", "internal/registry"},
 	"internal/registry/mem":          {"internal/image", "internal/registry"},
 	"internal/registry/registrytest": {"internal/event", "internal/image", "internal/registry", "internal/registry/mem"},
 
