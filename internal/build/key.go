@@ -87,9 +87,9 @@ func (w *work) rootKey() cache.Key {
 // definition is the first key: the step as written and the keys of its inputs. Of inputs
 // only the context is read, by what its stat cache says of it.
 func (w *work) definition(ctx context.Context) (cache.Record, error) {
-	h := w.hash("definition/1")
+	h := w.hash("definition/2")
 	if p := w.parent(); p != nil && !w.independent() {
-		h.Add("parent", p.key.String())
+		w.addRoot(h, "parent", p)
 	}
 	if r, ok := w.step.Op.(*graph.Run); ok {
 		if err := w.addMounts(ctx, h, r, false); err != nil {
@@ -99,11 +99,11 @@ func (w *work) definition(ctx context.Context) (cache.Record, error) {
 	c, ok := w.step.Op.(*graph.Copy)
 	switch {
 	case ok && c.From != nil:
-		h.Add("from", w.from().key.String())
+		w.addRoot(h, "from", w.from())
 	case ok:
 		for _, r := range c.Remote {
 			if r != nil {
-				h.Add("from", w.input(r).key.String())
+				w.addRoot(h, "from", w.input(r))
 			}
 		}
 		if len(local(c)) > 0 {
@@ -113,6 +113,19 @@ func (w *work) definition(ctx context.Context) (cache.Record, error) {
 		}
 	}
 	return h.Sum(), nil
+}
+
+// addRoot adds a root to a key by definition: what it was made of, and what came out. Steps that came out differently when they
+// were executed again have one definition, and what was made of one outcome is not for the other.
+func (s *solver) addRoot(h *cache.Hash, name string, r *root) {
+	h.Add(name, r.key.String())
+	switch {
+	case r.made == nil: // a base, or fetched: its key is what it is
+	case s.epoch != nil: // times count, too
+		h.Add("outcome", r.out.DiffID.String())
+	default:
+		h.Add("outcome", r.out.Content.String())
+	}
 }
 
 // content is the second key: the step as written and what its inputs came out

@@ -94,7 +94,7 @@ func (w *work) addMounts(ctx context.Context, h *cache.Hash, op *graph.Run, cont
 			}
 			h.Add("context", sum)
 		case !content:
-			h.Add("from", w.input(m.From).key.String())
+			w.addRoot(h, "from", w.input(m.From))
 		default:
 			if err := w.addFrom(ctx, h, m); err != nil {
 				return err

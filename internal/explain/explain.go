@@ -75,10 +75,13 @@ func (c *Cause) Equal() string {
 	if c == nil {
 		return ""
 	}
-	if c.Via == "" {
+	switch c.Via {
+	case "":
 		return c.Text + "; what it writes is the same"
+	case c.Step:
+		return fmt.Sprintf("what it uses of %s is the same, though there %s", clip(c.Via), c.Text)
 	}
-	return clip(c.Via) + " came out the same, after " + c.origin()
+	return fmt.Sprintf("what it uses of %s is the same, after %s", clip(c.Via), c.origin())
 }
 
 func (c *Cause) origin() string {
@@ -137,15 +140,18 @@ func (h *History) diff(ctx context.Context, s *Step, before cache.Record) *Cause
 			return c
 		}
 	}
-	for i, key := range now.inputs {
-		if i >= len(was.inputs) || i >= len(s.Inputs) || key == was.inputs[i] {
+	for i, in := range now.inputs {
+		if i >= len(was.inputs) || i >= len(s.Inputs) || in == was.inputs[i] {
 			continue
+		}
+		if in.key == was.inputs[i].key {
+			return s.Inputs[i].again(s)
 		}
 		var then note.Input
 		if i < len(left.Inputs) {
 			then = left.Inputs[i]
 		}
-		return h.input(ctx, s, s.Inputs[i], then, was.inputs[i])
+		return h.input(ctx, s, s.Inputs[i], then, was.inputs[i].key)
 	}
 	c.Text = "it uses another number of inputs"
 	if len(now.inputs) == len(was.inputs) && len(now.contexts) == len(was.contexts) {
@@ -222,7 +228,7 @@ func (h *History) input(ctx context.Context, s *Step, in *Input, then note.Input
 	c := &Cause{Step: s.Name, Pos: s.Pos}
 	switch {
 	case then == note.Input{} && in.Cause == nil:
-		c.Text = in.Step + " is not what it was"
+		c.Text = clip(in.Step) + " is not what it was"
 		return c
 	case in.Of == nil && then.Base == in.Base && then.Step == in.Step && then.Base != "":
 		c.Text = fmt.Sprintf("base image %s changed: %s → %s", in.Base, show(then.ID), show(in.ID))
@@ -244,8 +250,20 @@ func (h *History) input(ctx context.Context, s *Step, in *Input, then note.Input
 			return c
 		}
 	}
+	if then.Step == in.Step {
+		c.Text = clip(in.Step) + " is not what it was"
+		return c
+	}
 	c.Text = fmt.Sprintf("it comes after %s now, not after %s", clip(in.Step), clip(then.Step))
 	return c
+}
+
+// again is the cause where the input is what it was, but came out differently when it was executed again.
+func (in *Input) again(s *Step) *Cause {
+	if in.Cause != nil {
+		return in.via()
+	}
+	return &Cause{Step: s.Name, Pos: s.Pos, Text: clip(in.Step) + " came out differently when it was executed again"}
 }
 
 // via is the cause of the input, as the cause of who uses it.

@@ -11,10 +11,13 @@ import (
 // parts is a record taken apart.
 type parts struct {
 	kind, op string
-	own      []item   // what the step says of itself
-	inputs   []string // keys of roots: the parent, then those it reads from
-	contexts []string // digests of files of build contexts
+	own      []item      // what the step says of itself
+	inputs   []inputPart // the parent, then what it reads from
+	contexts []string    // digests of files of build contexts
 }
+
+// inputPart is a root: what it was made of, and what came out.
+type inputPart struct{ key, outcome string }
 
 // take takes a record apart by the names that graph.Step.Fields and the builder give its fields.
 // scope is names of variables that are build arguments.
@@ -30,10 +33,15 @@ func take(rec cache.Record, scope []string) parts {
 	}
 	p.own = items(fields, scope)
 	for _, f := range inputs {
-		if f.Name == "context" {
+		switch f.Name {
+		case "context":
 			p.contexts = append(p.contexts, f.Value)
-		} else {
-			p.inputs = append(p.inputs, f.Value)
+		case "outcome":
+			if n := len(p.inputs); n > 0 {
+				p.inputs[n-1].outcome = f.Value
+			}
+		default:
+			p.inputs = append(p.inputs, inputPart{key: f.Value})
 		}
 	}
 	return p
@@ -42,7 +50,7 @@ func take(rec cache.Record, scope []string) parts {
 // split tells what a step says of itself from what it is from.
 func split(fields []cache.Field) (own, inputs []cache.Field) {
 	for _, f := range fields {
-		if f.Name == "parent" || f.Name == "context" || f.Name == "from" && len(f.Value) == 64 && !strings.Contains(f.Value, ":") {
+		if f.Name == "parent" || f.Name == "context" || f.Name == "outcome" || f.Name == "from" && len(f.Value) == 64 && !strings.Contains(f.Value, ":") {
 			inputs = append(inputs, f)
 		} else {
 			own = append(own, f)

@@ -60,6 +60,7 @@ func Inline(a image.Assembled, entries []cache.Entry, base string) (image.Assemb
 	var own []cache.Entry
 	for _, e := range entries {
 		if in[e.DiffID] {
+			e.Note = nil // names of files have no place in an image
 			own = append(own, e)
 		}
 	}
