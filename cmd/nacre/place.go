@@ -46,7 +46,7 @@ func parsePlace(s string) (place, error) {
 		}
 	}
 	if kind, _, ok := strings.Cut(s, "://"); ok {
-		return place{}, fmt.Errorf("%s: %s is not known; what is: docker://, oci:, oci-archive:, docker-archive:, store:", s, kind)
+		return place{}, fmt.Errorf("%s: %s is not known; want docker://, oci:, oci-archive:, docker-archive: or store: in front", s, kind)
 	}
 	return parseName("docker", s, s)
 }

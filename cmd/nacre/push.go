@@ -133,7 +133,7 @@ func (a *app) tagsHere(ctx context.Context, repo string) ([]registry.Ref, error)
 func (f pushFlags) push(ctx context.Context, a *app, ref registry.Ref, o compressed.Options) error {
 	img, err := a.image(ctx, ref.String())
 	if errors.Is(err, registry.ErrAbsent) {
-		return &hintError{fmt.Errorf("An image does not exist locally with the tag: %s", ref.FamiliarRepo()), "nacre images lists what there is"} //nolint:staticcheck // docker's words
+		return &hintError{&noImageToPush{ref}, "nacre images lists what there is"}
 	}
 	if err != nil {
 		return err
@@ -214,4 +214,11 @@ func (f pushFlags) platformOf(ctx context.Context, a *app, img store.Image) (*im
 		return &here[0], nil
 	}
 	return nil, &hintError{errors.New("not all platforms of the image are here"), "--platform pushes one of those that are; nacre pull --all-platforms fetches the rest"}
+}
+
+// noImageToPush is docker's error, in its words.
+type noImageToPush struct{ ref registry.Ref }
+
+func (e *noImageToPush) Error() string {
+	return "An image does not exist locally with the tag: " + e.ref.FamiliarRepo()
 }

@@ -95,7 +95,7 @@ func (p *pushers) chunks(t *testing.T, resumed *int) {
 				return
 			}
 			end := min(at+200_000, len(data))
-			status, h = p.send("PATCH", loc, data[at:end], "Content-Range", fmt.Sprintf("%d-%d", at, end-1))
+			status, _ = p.send("PATCH", loc, data[at:end], "Content-Range", fmt.Sprintf("%d-%d", at, end-1))
 			switch status {
 			case http.StatusAccepted:
 				at = end

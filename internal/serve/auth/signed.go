@@ -1,7 +1,6 @@
 package auth
 
 import (
-	"crypto"
 	"crypto/rand"
 	"errors"
 	"fmt"
@@ -86,5 +85,5 @@ func (s signer) sign(c claims) (string, error) {
 }
 
 func (s signer) keys() publicKeys {
-	return publicKeys{s.id: {s.key.Public().(crypto.PublicKey)}}
+	return publicKeys{s.id: {s.key.Public()}}
 }
