@@ -120,7 +120,8 @@ func (d *differing) dir(name string) bool {
 }
 
 func (d *differing) entries(name string, was, is map[string]*layer.Stat) bool {
-	names := maps.Clone(was)
+	names := map[string]*layer.Stat{}
+	maps.Copy(names, was) // nil for a new directory
 	maps.Copy(names, is)
 	for _, base := range slices.Sorted(maps.Keys(names)) {
 		child, old, now := path.Join(name, base), was[base], is[base]

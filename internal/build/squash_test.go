@@ -107,3 +107,13 @@ func TestDifference(t *testing.T) {
 		t.Errorf("gone is %q", got)
 	}
 }
+
+// TestSquashNew: a directory that the base does not have, and no base at all.
+func TestSquashNew(t *testing.T) {
+	b := newBench(t, map[string]string{"f": "x"})
+	b.opts.Squash = true
+	out := b.build("FROM scratch\nCOPY f /new/dir/f\nCOPY f /new/g\n")
+	if got := b.read(out, "new/dir/f") + b.read(out, "new/g"); got != "xx" {
+		t.Errorf("got %q", got)
+	}
+}
