@@ -5,6 +5,8 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"os"
+	"strconv"
 	"strings"
 	"time"
 
@@ -56,7 +58,11 @@ func runImport(ctx context.Context, a *app, f importFlags, args []string) error 
 			return err
 		}
 	}
-	cfg, err := build.Imported(ctx, platform, f.changes, f.comment(args[0]), time.Now().UTC())
+	created, err := creation()
+	if err != nil {
+		return err
+	}
+	cfg, err := build.Imported(ctx, platform, f.changes, f.comment(args[0]), created)
 	if err != nil {
 		return err
 	}
@@ -105,4 +111,17 @@ func (a *app) importSource(ctx context.Context, arg string) (io.ReadCloser, erro
 		return nil, &hintError{errors.New("import reads files and standard input, no URLs"), "curl -L " + arg + " | nacre import -"}
 	}
 	return a.input(ctx, arg)
+}
+
+// creation is the time an image is made at: SOURCE_DATE_EPOCH, or now.
+func creation() (time.Time, error) {
+	v := os.Getenv("SOURCE_DATE_EPOCH")
+	if v == "" {
+		return time.Now().UTC(), nil
+	}
+	seconds, err := strconv.ParseInt(v, 10, 64)
+	if err != nil || seconds < 0 {
+		return time.Time{}, fmt.Errorf("invalid SOURCE_DATE_EPOCH %q: it is a number of seconds since 1970", v)
+	}
+	return time.Unix(seconds, 0).UTC(), nil
 }
