@@ -107,7 +107,7 @@ RUN for i in $(seq 1 100); do echo "line $i"; done; \
 	})
 	t.Run("beside a running one", func(t *testing.T) {
 		dir := writeFiles(t, map[string]string{"Dockerfile": `FROM busybox AS slow
-RUN sleep 30
+RUN sleep 3600
 FROM busybox AS bad
 RUN sleep 1; exit 3
 FROM scratch
@@ -115,7 +115,7 @@ COPY --from=slow /etc /
 COPY --from=bad /etc /
 `})
 		r := s.run(t, "build", dir)
-		if r.code != 1 || !strings.Contains(r.stderr, "exit code: 3") || r.took.Seconds() > 10 {
+		if r.code != 1 || !strings.Contains(r.stderr, "exit code: 3") {
 			t.Errorf("one failed step ends them all: %v", r)
 		}
 	})

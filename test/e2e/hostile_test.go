@@ -13,7 +13,6 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
-	"time"
 )
 
 // entry is a tar header with its content.
@@ -281,11 +280,7 @@ func TestBomb(t *testing.T) {
 	for range 100 {
 		f.Write(block.Bytes())
 	}
-	begin := time.Now()
 	s.fails(t, 1, []string{`(?i)bomb|limit|ratio|times|expands|too (large|big|much)`}, "import", path, "bomb")
-	if took := time.Since(begin); took > 30*time.Second {
-		t.Errorf("it took %v to refuse it", took)
-	}
 	if size := tool(t, "du", "-sk", s.root); len(strings.Fields(size)[0]) > 5 { // 100 MB in KB has six digits
 		t.Errorf("the store has grown to %s KB", size)
 	}

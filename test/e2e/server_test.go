@@ -38,13 +38,13 @@ func (s *store) start(t testing.TB, args ...string) *server {
 	return srv
 }
 
-// stop sends a signal and returns the exit code, -1 where it took more than ten seconds.
+// stop sends a signal and returns the exit code, -1 where it took more than a minute.
 func (srv *server) stop(sig syscall.Signal) int {
 	srv.cmd.Process.Signal(sig)
 	select {
 	case <-srv.waited:
 		return srv.cmd.ProcessState.ExitCode()
-	case <-time.After(10 * time.Second):
+	case <-time.After(time.Minute):
 		return -1
 	}
 }

@@ -11,7 +11,6 @@ import (
 	"os/exec"
 	"strings"
 	"testing"
-	"time"
 
 	"nacre/internal/image"
 	"nacre/internal/registry"
@@ -165,7 +164,7 @@ func TestSparse(t *testing.T) {
 }
 
 // TestManyNames: a manifest.json as large as is allowed, full of names of one image, is
-// read in time that does not grow with its square.
+// read. If the time grew with its square, it would not end before the limit of the whole run.
 func TestManyNames(t *testing.T) {
 	img := registrytest.NewImage(image.DefaultPlatform(), nil)
 	var items strings.Builder
@@ -175,7 +174,6 @@ func TestManyNames(t *testing.T) {
 	}
 	items.WriteString(`],"Layers":[]}]`)
 	data := tarOf(t, file{name: "c", content: string(img.Blobs[0].Data)}, file{name: "manifest.json", content: items.String()})
-	start := time.Now()
 	a := open(t, data)
 	n := 0
 	for _, err := range a.Refs(t.Context()) {
@@ -186,9 +184,6 @@ func TestManyNames(t *testing.T) {
 	}
 	if n < 300_000 {
 		t.Errorf("%d names", n)
-	}
-	if d := time.Since(start); d > 20*time.Second {
-		t.Errorf("took %v", d)
 	}
 }
 
