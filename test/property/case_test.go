@@ -1,4 +1,4 @@
-package build
+package property
 
 import (
 	"archive/tar"
@@ -41,7 +41,7 @@ func newCase(seed uint64) *testCase {
 	for range 1 + r.IntN(3) {
 		c.lines = appendStage(r, c.lines)
 	}
-	for range 1 + r.IntN(3) {
+	for range 1 + r.IntN(2) {
 		c.changes = append(c.changes, r.Uint64())
 	}
 	return c

@@ -1,4 +1,4 @@
-package build
+package property
 
 import (
 	"context"
@@ -10,6 +10,7 @@ import (
 	"sync/atomic"
 	"testing"
 
+	"nacre/internal/build"
 	"nacre/internal/registry"
 	"nacre/internal/registry/store"
 	"nacre/internal/rootfs"
@@ -25,8 +26,8 @@ type property struct {
 	builds, failed atomic.Int64
 }
 
-// testBases are the images that Dockerfiles begin with.
-var testBases = []struct{ name, text string }{
+// bases are the images that Dockerfiles begin with.
+var bases = []struct{ name, text string }{
 	{"base:1", `FROM busybox
 COPY <<end /etc/passwd
 root:x:0:0:root:/root:/bin/sh
@@ -58,17 +59,23 @@ func newProperty(t *testing.T) *property {
 	if err != nil {
 		t.Fatal(err)
 	}
-	b := &bench{t: t, store: s, dir: t.TempDir()}
-	b.withBusybox()
+	tar, err := exec.Command("../../scripts/setup", "busybox").Output()
+	if err != nil {
+		t.Fatal(err)
+	}
 	stamp := "1000000000"
-	b.opts.BuildArgs = map[string]*string{"SOURCE_DATE_EPOCH": &stamp}
-	for _, base := range testBases {
+	for _, base := range append([]struct{ name, text string }{{"busybox", "FROM scratch\nADD busybox.tar /\nENV PATH=/usr/bin:/bin\n"}}, bases...) {
 		ref, err := registry.ParseRef(base.name)
 		if err != nil {
 			t.Fatal(err)
 		}
-		b.opts.Names = []registry.Ref{ref}
-		b.build(base.text)
+		_, err = build.Builder{Store: s, Cache: s.Cache()}.Build(context.Background(), build.Options{
+			Context: filepath.Dir(strings.TrimSpace(string(tar))), Data: []byte(base.text), Names: []registry.Ref{ref},
+			BuildArgs: map[string]*string{"SOURCE_DATE_EPOCH": &stamp},
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
 	}
 	if err := s.Close(); err != nil {
 		t.Fatal(err)
