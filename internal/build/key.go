@@ -79,7 +79,7 @@ func (w *work) rootKey() cache.Key {
 		return w.def.Key // which has the parent's in it
 	}
 	h := cache.NewHash("root/1", "")
-	h.Add("parent", p.key.String())
+	w.addRoot(h, "parent", p)
 	h.Add("step", w.def.Key.String())
 	return h.Sum().Key
 }

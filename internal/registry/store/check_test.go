@@ -7,7 +7,9 @@ import (
 	"strings"
 	"testing"
 
+	"nacre/internal/cache"
 	"nacre/internal/event"
+	"nacre/internal/layer"
 	"nacre/internal/registry/registrytest"
 	"nacre/internal/registry/store"
 
@@ -316,6 +318,15 @@ func TestSalvage(t *testing.T) {
 	} {
 		t.Run(c.title, func(t *testing.T) {
 			k := stock(t)
+			noted := record("slot", "noted")
+			noted.Note = []byte("note")
+			s := openAt(t, k.root, store.Options{})
+			if err := s.Cache().Put(t.Context(), noted, output(layer.Info{DiffID: k.layer})); err != nil {
+				t.Fatal(err)
+			}
+			if err := s.Close(); err != nil {
+				t.Fatal(err)
+			}
 			path := filepath.Join(k.root, "nacre.db")
 			db, err := sql.Open("sqlite", "file:"+path) // its last Close empties the log
 			if err != nil {
@@ -327,8 +338,11 @@ func TestSalvage(t *testing.T) {
 			db.Close()
 			c.damage(t, path)
 			wantDamaged(t, k.root)
-			s := openAt(t, k.root, store.Options{Salvage: true})
+			s = openAt(t, k.root, store.Options{Salvage: true})
 			check(t, s, true)
+			if c.names {
+				wantNotes(t, s, []cache.Record{noted}, true)
+			}
 			if left := check(t, s, false); len(left.Problems) > 0 {
 				t.Errorf("after salvage and repair: %q", left.Problems)
 			}
