@@ -57,7 +57,11 @@ type summed struct {
 }
 
 func (t layerTree) sum(ctx context.Context, names []string, notAfter *time.Time) (summed, error) {
-	return t.summed.do(strings.Join(names, "\x00"), func() (s summed, err error) {
+	key := strings.Join(names, "\x00")
+	if notAfter == nil {
+		key += "\x00" // and an empty name: without times
+	}
+	return t.summed.do(key, func() (s summed, err error) {
 		s.digest, err = source.SumFS(ctx, t.FS, names, source.SumOptions{SkipOwner: true, NotAfter: notAfter, Each: func(o source.Object) { s.objects = append(s.objects, o) }})
 		return s, err
 	})

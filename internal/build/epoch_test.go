@@ -43,3 +43,15 @@ func TestEpochTimes(t *testing.T) {
 	b.build(text).expectRan(t)
 	modified(b.build(later), "made", 2000)
 }
+
+// TestEpochCacheOrigin: a cache that begins with files of a stage goes on, whatever times these have.
+func TestEpochCacheOrigin(t *testing.T) {
+	b := newBench(t, map[string]string{"f": "x"}).withBusybox()
+	for i, stamp := range []string{"1000000000", "1100000000"} {
+		b.opts.BuildArgs = map[string]*string{"SOURCE_DATE_EPOCH": &stamp}
+		out := b.build("FROM scratch AS seed\nCOPY f /seed/f\nFROM busybox\nRUN --mount=type=cache,target=/c,from=seed,source=/seed echo x >> /c/n; wc -l < /c/n > /n\n")
+		if got, want := b.read(out, "n"), []string{"1\n", "2\n"}[i]; got != want {
+			t.Errorf("build %d: n is %q, want %q", i, got, want)
+		}
+	}
+}

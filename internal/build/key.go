@@ -134,7 +134,7 @@ func (w *work) content(ctx context.Context) (cache.Record, error) {
 	switch op := w.step.Op.(type) {
 	case *graph.Run:
 		h := w.hash("content/1")
-		contents, err := w.contents(ctx, w.parent())
+		contents, err := w.inputContents(ctx, w.parent())
 		if err != nil {
 			return cache.Record{}, err
 		}
@@ -171,15 +171,20 @@ func (w *work) planned(ctx context.Context, err error) (cache.Record, error) {
 	return h.Sum(), nil
 }
 
+// inputContents are what counts of a root for keys: its contents, but with SOURCE_DATE_EPOCH its layers
+// to the byte, times included, as what comes of them shall be the same to the byte, too.
+func (s *solver) inputContents(ctx context.Context, r *root) ([]digest.Digest, error) {
+	if r != nil && s.epoch != nil {
+		return r.layers, nil
+	}
+	return s.contents(ctx, r)
+}
+
 // contents are the content digests of a root's layers: of a base as the store knows
-// them, of a step what came out. With SOURCE_DATE_EPOCH they are the layers to the byte, times
-// included: what comes of them shall be the same to the byte, too.
+// them, of a step what came out.
 func (s *solver) contents(ctx context.Context, r *root) ([]digest.Digest, error) {
 	if r == nil {
 		return nil, nil
-	}
-	if s.epoch != nil {
-		return r.layers, nil
 	}
 	r.mu.Lock()
 	defer r.mu.Unlock()

@@ -8,6 +8,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"time"
 
 	"nacre/internal/cache"
 	"nacre/internal/copier"
@@ -88,7 +89,7 @@ func (w *work) addMounts(ctx context.Context, h *cache.Hash, op *graph.Run, cont
 		switch {
 		case m.Type != graph.MountBind && m.Type != graph.MountCache, m.Type == graph.MountCache && originOf(m) == origin{}:
 		case m.From == nil:
-			sum, err := w.contextSum(ctx, m, content)
+			sum, err := w.contextSum(ctx, m, content, w.epoch)
 			if err != nil {
 				return err
 			}
@@ -108,7 +109,7 @@ func (w *work) addMounts(ctx context.Context, h *cache.Hash, op *graph.Run, cont
 // or where it is all of the root, its layers are known without reading a file.
 func (w *work) addFrom(ctx context.Context, h *cache.Hash, m graph.Mount) error {
 	if _, base := m.From.Op.(*graph.Base); base || m.Source == "." {
-		contents, err := w.contents(ctx, w.input(m.From))
+		contents, err := w.inputContents(ctx, w.input(m.From))
 		for _, d := range contents {
 			h.Add("from", d.String())
 		}
@@ -128,7 +129,7 @@ func (w *work) addFrom(ctx context.Context, h *cache.Hash, m graph.Mount) error 
 }
 
 // contextSum is a digest of what a mount shows of the context.
-func (w *work) contextSum(ctx context.Context, m graph.Mount, content bool) (string, error) {
+func (w *work) contextSum(ctx context.Context, m graph.Mount, content bool, notAfter *time.Time) (string, error) {
 	t, err := w.contextNamed(m.Context).open(ctx)
 	if err != nil {
 		return "", err
@@ -138,7 +139,7 @@ func (w *work) contextSum(ctx context.Context, m graph.Mount, content bool) (str
 		return "", err
 	}
 	names := []string{name}
-	sum, err := t.Sum(ctx, names, w.epoch)
+	sum, err := t.Sum(ctx, names, notAfter)
 	if !content {
 		w.used = append(w.used, usedFiles{"mount " + m.Target, t, names, w.epoch})
 	}

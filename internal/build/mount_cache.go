@@ -69,7 +69,7 @@ func (w *work) describeOrigin(ctx context.Context, m graph.Mount) error {
 	}
 	var sum digest.Digest
 	if o.from == nil {
-		text, err := w.contextSum(ctx, m, true)
+		text, err := w.contextSum(ctx, m, true, nil)
 		if err != nil {
 			return err
 		}
