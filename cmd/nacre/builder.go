@@ -10,7 +10,6 @@ import (
 
 	"nacre/internal/registry/store"
 
-	"github.com/docker/go-units"
 	"github.com/spf13/cobra"
 	"golang.org/x/term"
 )
@@ -88,11 +87,12 @@ func builderRows(u store.Usage, now time.Time) []builderRow {
 
 func builderPruneCommand(a *app) *cobra.Command {
 	var f pruneFlags
-	var keep string
+	var limits cacheLimits
+	var verbose bool
 	cmd := &cobra.Command{
 		Use:     "prune [OPTIONS]",
-		Short:   "Remove build cache and cache mounts",
-		Example: "  nacre builder prune -f --keep-storage 10GB\n  nacre builder prune -f --filter type=exec.cachemount --filter id=go-build",
+		Short:   "Remove build cache and cache mounts, what was not used for longest first",
+		Example: "  nacre builder prune -f --reserved-space 10GB\n  nacre builder prune -f --max-used-space 20GB --min-free-space 5GB\n  nacre builder prune -f --filter type=exec.cachemount --filter id=go-build",
 		Args:    cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			o := store.PruneOptions{Cache: true, CacheDirs: true, KeepShared: !f.all}
@@ -116,12 +116,15 @@ func builderPruneCommand(a *app) *cobra.Command {
 			if len(o.Labels) > 0 {
 				return errors.New("--filter label: the build cache has no labels; want until, id or type")
 			}
-			if keep != "" {
-				n, err := units.RAMInBytes(keep)
-				if err != nil {
-					return fmt.Errorf("--keep-storage %q: %w", keep, err)
-				}
-				o.KeepCache = n
+			s, err := a.store(cmd.Context())
+			if err != nil {
+				return err
+			}
+			if o.KeepCache, err = limits.keep(cmd.Context(), s); err != nil {
+				return err
+			}
+			if verbose {
+				return a.pruneVerbosely(cmd.Context(), f.force, s, o)
 			}
 			return a.prune(cmd.Context(), f.force, "build cache", o)
 		},
@@ -130,7 +133,8 @@ func builderPruneCommand(a *app) *cobra.Command {
 	fl.BoolVarP(&f.all, "all", "a", false, "also records of what images are made of")
 	fl.BoolVarP(&f.force, "force", "f", false, "do not ask")
 	fl.StringArrayVar(&f.filters, "filter", nil, "until=TIME, id=CACHE or type=regular|exec.cachemount")
-	fl.StringVar(&keep, "keep-storage", "", "keep what was used last, up to this size")
+	fl.BoolVar(&verbose, "verbose", false, "list what was removed, layer by layer")
+	limits.register(fl)
 	return cmd
 }
 

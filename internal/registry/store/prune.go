@@ -180,11 +180,14 @@ func (s *Store) pruneCache(ctx context.Context, tx querier, o PruneOptions) (n i
 		if !o.Until.IsZero() && r.used >= o.Until.UnixNano() {
 			continue
 		}
+		if o.KeepShared && r.shared {
+			continue // it takes nothing from what may be kept
+		}
 		if !kept[r.layer] && keptBytes+r.size <= o.KeepCache {
 			kept[r.layer] = true
 			keptBytes += r.size
 		}
-		if kept[r.layer] || o.KeepShared && r.shared {
+		if kept[r.layer] {
 			continue
 		}
 		if _, err := tx.ExecContext(ctx, "DELETE FROM cache WHERE rowid = ?", r.rowid); err != nil {
