@@ -228,8 +228,23 @@ func (w *walker) isDir(name string) bool {
 	return true
 }
 
-// lstat fills c with what is known of the entry e of the directory fd.
+// lstat fills c with what is known of the entry e of the directory fd. A symlink in whose
+// place something else is found when it is read is looked at anew; what never stays is as good as gone.
 func lstat(fd int, e dirent, c *node) error {
+	for range 100 {
+		err := lstatOnce(fd, e, c)
+		if !errors.Is(err, errReplaced) {
+			return err
+		}
+		*c = node{}
+	}
+	return unix.ENOENT
+}
+
+// errReplaced: an entry was something else a moment ago.
+var errReplaced = errors.New("replaced meanwhile")
+
+func lstatOnce(fd int, e dirent, c *node) error {
 	var st unix.Stat_t
 	if err := lstatAt(fd, e.name, &st); err != nil {
 		return err
@@ -241,6 +256,9 @@ func lstat(fd int, e dirent, c *node) error {
 	case unix.S_IFDIR:
 	case unix.S_IFLNK:
 		link, err := readlinkAt(fd, e.name)
+		if errors.Is(err, unix.EINVAL) { // no symlink any more
+			return errReplaced
+		}
 		if err != nil {
 			return err
 		}
