@@ -22,6 +22,7 @@ var arrows = map[string][]string{
 	"internal/cache/cachetest": {"internal/cache"},
 	"internal/cache/note":      {},
 	"internal/network":         {},
+	"internal/glob":            {},
 	"internal/sshagent":        {},
 	"internal/device":          {},
 	"internal/image":           {},
@@ -53,7 +54,7 @@ var arrows = map[string][]string{
 	// Layers that a store does not have yet, and where they are.
 	"internal/registry/lazy": {"internal/event", "internal/registry"},
 	// The store as others see it from outside.
-	"internal/registry/hosted":       {"internal/image", "internal/registry", "internal/registry/store"},
+	"internal/registry/hosted":       {"internal/glob", "internal/image", "internal/registry", "internal/registry/store"},
 	"internal/registry/layout":       {"internal/image", "internal/registry"},
 	"internal/registry/archive":      {"internal/image", "internal/layer", "internal/registry"},
 	"internal/registry/remote":       {"internal/image", "internal/registry"},
@@ -63,10 +64,9 @@ var arrows = map[string][]string{
 
 	// A registry for others to use: configuration, and who may do what.
 	"internal/serve/config":     {},
-	"internal/serve/glob":       {},
 	"internal/serve/watch":      {},
-	"internal/serve/auth":       {"internal/serve/config", "internal/serve/glob", "internal/serve/watch"},
-	"internal/serve/webhook":    {"internal/serve/glob"},
+	"internal/serve/auth":       {"internal/glob", "internal/serve/config", "internal/serve/watch"},
+	"internal/serve/webhook":    {"internal/glob"},
 	"internal/serve/metrics":    {},
 	"internal/registry/through": {"internal/image", "internal/registry"},
 	"internal/serve":            {"internal/registry", "internal/registry/server", "internal/serve/..."},

@@ -365,19 +365,3 @@ func TestRules(t *testing.T) {
 	wantErr(t, "mount", ro.Mount(ctx, "app", "small/x", a.Blobs[0].Descriptor), registry.ErrReadOnly)
 	registrytest.Check(t, ro, "app", a)
 }
-
-func TestMatch(t *testing.T) {
-	for _, c := range []struct {
-		pattern, name string
-		want          bool
-	}{
-		{"", "", true}, {"", "a", false}, {"a", "a", true}, {"a", "ab", false}, {"ab", "a", false},
-		{"*", "", true}, {"*", "app", true}, {"*", "team/app", false}, {"**", "team/app", true}, {"team/*", "team/app", true}, {"team/*", "team/a/b", false},
-		{"team/**", "team/a/b", true}, {"team/**", "team", false}, {"*/app", "team/app", true}, {"**/app", "a/b/app", true}, {"v?", "v1", true}, {"v?", "v/", false},
-		{"v?", "v12", false}, {"v*-rc*", "v1.2-rc1", true}, {"*a*a*a*", "aaa", true}, {"*a*a*a*", "aa", false}, {"***", "a/b", true}, {"[a]", "a", false},
-	} {
-		if got := hosted.Match(c.pattern, c.name); got != c.want {
-			t.Errorf("%q of %q: %v", c.pattern, c.name, got)
-		}
-	}
-}

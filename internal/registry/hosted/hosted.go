@@ -14,6 +14,7 @@ import (
 	"sync"
 	"time"
 
+	"nacre/internal/glob"
 	"nacre/internal/registry"
 	"nacre/internal/registry/store"
 )
@@ -57,7 +58,7 @@ type Images interface {
 	Open(ctx context.Context, repo string, d registry.Descriptor) (io.ReadCloser, error)
 }
 
-// Tags are tags by the patterns of Match.
+// Tags are tags by the patterns of package glob.
 type Tags struct{ Repos, Tags string }
 
 // Quota bounds the bytes of each repository that fits the pattern, every blob and
@@ -133,7 +134,7 @@ var forEver = time.Unix(1<<33, 0)
 
 func (r *Registry) quota(repo string) int64 {
 	for _, q := range r.o.Quotas {
-		if Match(q.Repos, repo) {
+		if glob.Match(q.Repos, repo) {
 			return q.Bytes
 		}
 	}
@@ -142,7 +143,7 @@ func (r *Registry) quota(repo string) int64 {
 
 func (r *Registry) immutable(repo, tag string) bool {
 	for _, p := range r.o.Immutable {
-		if Match(p.Repos, repo) && Match(p.Tags, tag) {
+		if glob.Match(p.Repos, repo) && glob.Match(p.Tags, tag) {
 			return true
 		}
 	}

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"time"
 
+	"nacre/internal/glob"
 	"nacre/internal/registry"
 	"nacre/internal/registry/store"
 
@@ -15,7 +16,7 @@ import (
 // Rule says which tags of the repositories that fit a pattern stay: those that any of its parts
 // speaks for. A rule without any keeps all.
 type Rule struct {
-	Repos  string        // pattern of Match
+	Repos  string        // pattern of package glob
 	Last   int           // the tags given last, this many
 	Pulled time.Duration // those pulled within this time
 	Pushed time.Duration // those given within this time
@@ -60,7 +61,7 @@ func (r *Registry) Retain(ctx context.Context, dry bool) ([]Verdict, error) {
 
 func (r *Registry) rule(repo string) (Rule, bool) {
 	for _, rule := range r.o.Retention {
-		if Match(rule.Repos, repo) {
+		if glob.Match(rule.Repos, repo) {
 			return rule, true
 		}
 	}
@@ -114,7 +115,7 @@ func (rule Rule) judge(repo string, tags []store.TagInfo, now time.Time) []Verdi
 // keeps decides on the tag that is number i of those given last.
 func (rule Rule) keeps(i int, t store.TagInfo, now time.Time) (bool, string) {
 	for _, p := range rule.Tags {
-		if Match(p, t.Tag) {
+		if glob.Match(p, t.Tag) {
 			return true, fmt.Sprintf("fits %q", p)
 		}
 	}

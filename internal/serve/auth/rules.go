@@ -4,8 +4,8 @@ import (
 	"fmt"
 	"slices"
 
+	"nacre/internal/glob"
 	"nacre/internal/serve/config"
-	"nacre/internal/serve/glob"
 )
 
 // rules say what callers may do. A caller may do what any rule allows; no rule takes

@@ -15,7 +15,7 @@ import (
 	"sync"
 	"time"
 
-	"nacre/internal/serve/glob"
+	"nacre/internal/glob"
 )
 
 // Endpoint is who is told.

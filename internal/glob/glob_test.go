@@ -20,6 +20,9 @@ func TestMatch(t *testing.T) {
 		{"**/a/**", "x/a/y", true}, {"**/a/**", "x/b/y", false},
 		{"v?", "v1", true}, {"v?", "v", false}, {"v?", "v/", false}, {"v*", "v", true}, {"v*.*", "v1.2", true}, {"v*.*", "v12", false},
 		{"*a*b", "xaxxb", true}, {"*a*b", "xaxbx", false}, {"**a", "b/ca", true},
+		{"ab", "a", false}, {"*", "", true}, {"*", "app", true}, {"*", "team/app", false}, {"**", "team/app", true}, {"*/app", "team/app", true},
+		{"**/app", "a/b/app", true}, {"v?", "v12", false}, {"v*-rc*", "v1.2-rc1", true}, {"*a*a*a*", "aaa", true}, {"*a*a*a*", "aa", false},
+		{"***", "a/b", true}, {"[a]", "a", false}, {"team/*", "team/app", true},
 		{"", "", true}, {"", "a", false}, {"**", strings.Repeat("a", 1000), true}, {"a*", strings.Repeat("a", 1000), true},
 	} {
 		if got := Match(c.pattern, c.name); got != c.want {
