@@ -209,13 +209,20 @@ func known(place string) string {
 	return "type, dest, tag, ref, mode, ignore-error, compression, compression-level, force-compression; of s3: " + knownS3()
 }
 
-func (e cacheEntry) reader(ctx context.Context) (registry.Reader, registry.Ref, error) {
+// away is where a cache is that is in no folder: the same to read from and to write to.
+func (e cacheEntry) away(ctx context.Context) (interface {
+	registry.Reader
+	registry.Writer
+}, error) {
 	if e.kind == "s3" {
-		b, err := s3.New(e.s3)
-		return b, e.ref, err
+		return s3.New(e.s3)
 	}
-	if e.kind == "registry" {
-		r, err := e.app.remote(ctx)
+	return e.app.remote(ctx)
+}
+
+func (e cacheEntry) reader(ctx context.Context) (registry.Reader, registry.Ref, error) {
+	if e.kind == "s3" || e.kind == "registry" {
+		r, err := e.away(ctx)
 		return r, e.ref, err
 	}
 	l, err := layout.Open(e.dir)
@@ -236,12 +243,8 @@ func tidyLayout(ctx context.Context, w registry.Writer) error {
 }
 
 func (e cacheEntry) writer(ctx context.Context) (registry.Writer, registry.Ref, error) {
-	if e.kind == "s3" {
-		b, err := s3.New(e.s3)
-		return b, e.ref, err
-	}
-	if e.kind == "registry" {
-		r, err := e.app.remote(ctx)
+	if e.kind == "s3" || e.kind == "registry" {
+		r, err := e.away(ctx)
 		return r, e.ref, err
 	}
 	l, err := layout.Create(e.dir)
