@@ -176,15 +176,7 @@ func (d documents) add(mediaType string, v any) (registry.Descriptor, error) {
 	return desc, nil
 }
 
+// read is registry.ReadDocument by what is the content's own: descriptors of others have more in them.
 func read(ctx context.Context, r registry.Reader, d registry.Descriptor) ([]byte, error) {
-	rc, err := r.Open(ctx, "", registry.Descriptor{MediaType: d.MediaType, Digest: d.Digest, Size: d.Size})
-	if err != nil {
-		return nil, err
-	}
-	defer rc.Close()
-	data, err := registry.ReadAll(rc, image.MaxSize)
-	if err != nil {
-		return nil, fmt.Errorf("read %s: %w", d.Digest, err)
-	}
-	return data, nil
+	return registry.ReadDocument(ctx, r, "", registry.Descriptor{MediaType: d.MediaType, Digest: d.Digest, Size: d.Size})
 }

@@ -243,14 +243,5 @@ func (r *Reader) read(ctx context.Context, d registry.Descriptor) ([]byte, error
 	if doc, ok := r.document(d.Digest); ok {
 		return doc.data, nil
 	}
-	rc, err := r.src.Open(ctx, "", d)
-	if err != nil {
-		return nil, err
-	}
-	defer rc.Close()
-	data, err := registry.ReadAll(rc, image.MaxSize)
-	if err != nil {
-		return nil, fmt.Errorf("read %s: %w", d.Digest, err)
-	}
-	return data, nil
+	return registry.ReadDocument(ctx, r.src, "", d)
 }
