@@ -40,6 +40,9 @@ func IsManifest(mediaType string) bool {
 	return mediaType == TypeManifest || mediaType == TypeDockerManifest
 }
 
+// IsManifestOrIndex tells whether mediaType is that of a manifest or a list of them: what a tag can name.
+func IsManifestOrIndex(mediaType string) bool { return IsManifest(mediaType) || IsIndex(mediaType) }
+
 // IsConfig tells whether mediaType is that of a Config.
 func IsConfig(mediaType string) bool { return mediaType == TypeConfig || mediaType == TypeDockerConfig }
 

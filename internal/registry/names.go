@@ -206,7 +206,7 @@ func key(ref Ref) Ref {
 
 // isManifest tells whether d names an image or several.
 func isManifest(d Descriptor) bool {
-	return image.IsIndex(d.MediaType) || image.IsManifest(d.MediaType)
+	return image.IsManifestOrIndex(d.MediaType)
 }
 
 // nameOf reads the name of an entry. Where its two annotations disagree on the tag,

@@ -88,7 +88,7 @@ func (w *Writer) Create(ctx context.Context, _ string, d registry.Descriptor) (r
 		return nil, w.err
 	}
 	u := &upload{w: w, d: d, check: check, again: w.has(d)}
-	if image.IsIndex(d.MediaType) || image.IsManifest(d.MediaType) {
+	if image.IsManifestOrIndex(d.MediaType) {
 		if d.Size > image.MaxSize {
 			<-w.turn
 			return nil, fmt.Errorf("%s: %w: a manifest of %d bytes", d.Digest, registry.ErrInvalid, d.Size)
@@ -105,7 +105,7 @@ func (w *Writer) Tag(_ context.Context, ref registry.Ref, d registry.Descriptor)
 	if w.err != nil {
 		return w.err
 	}
-	if !image.IsIndex(d.MediaType) && !image.IsManifest(d.MediaType) {
+	if !image.IsManifestOrIndex(d.MediaType) {
 		return fmt.Errorf("tag %s: %w: media type %q", ref, registry.ErrInvalid, d.MediaType)
 	}
 	data, ok := w.manifests[d.Digest]

@@ -93,7 +93,7 @@ func (r *Registry) Create(ctx context.Context, repo string, d registry.Descripto
 		return nil, err
 	}
 	u := upload{r: r, ctx: ctx, repo: repo, d: d, check: check}
-	if image.IsManifest(d.MediaType) || image.IsIndex(d.MediaType) {
+	if image.IsManifestOrIndex(d.MediaType) {
 		return &documentUpload{upload: u}, nil
 	}
 	dir, remove, err := r.s.TempDir("push")
@@ -117,7 +117,7 @@ func (r *Registry) Tag(ctx context.Context, ref registry.Ref, d registry.Descrip
 	if ref.Tag == "" && ref.Digest != d.Digest {
 		return fmt.Errorf("tag %s: %w: it is to name %s", ref, registry.ErrInvalid, d.Digest)
 	}
-	if !image.IsManifest(d.MediaType) && !image.IsIndex(d.MediaType) {
+	if !image.IsManifestOrIndex(d.MediaType) {
 		return fmt.Errorf("tag %s: %w: media type %q", ref, registry.ErrInvalid, d.MediaType)
 	}
 	data, err := r.manifest(ctx, ref.Repo, d)

@@ -72,7 +72,7 @@ func (l *Layout) mark(ctx context.Context, d registry.Descriptor, needed, read m
 		return fmt.Errorf("%w: %s: indexes nested more than %d deep", registry.ErrInvalid, d.Digest, maxNesting)
 	}
 	needed[d.Digest] = true
-	if !image.IsIndex(d.MediaType) && !image.IsManifest(d.MediaType) || read[d.Digest] {
+	if !image.IsManifestOrIndex(d.MediaType) || read[d.Digest] {
 		return ctx.Err()
 	}
 	read[d.Digest] = true

@@ -41,7 +41,7 @@ func (l *Layout) Tag(ctx context.Context, ref registry.Ref, d registry.Descripto
 // whole checks that d is a manifest that is here with what it refers to, and
 // completes d. Of an index only the manifests that are here need to be whole.
 func (l *Layout) whole(ctx context.Context, repo string, d *registry.Descriptor) error {
-	if !image.IsIndex(d.MediaType) && !image.IsManifest(d.MediaType) {
+	if !image.IsManifestOrIndex(d.MediaType) {
 		return fmt.Errorf("%w: media type %q", registry.ErrInvalid, d.MediaType)
 	}
 	rc, err := l.Open(ctx, repo, *d)

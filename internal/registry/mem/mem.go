@@ -93,7 +93,7 @@ func (r *Registry) Tag(_ context.Context, ref registry.Ref, d registry.Descripto
 	if !ok {
 		return fmt.Errorf("tag %s: %s: %w", ref, d.Digest, registry.ErrAbsent)
 	}
-	if !image.IsIndex(d.MediaType) && !image.IsManifest(d.MediaType) {
+	if !image.IsManifestOrIndex(d.MediaType) {
 		return fmt.Errorf("tag %s: %w: media type %q", ref, registry.ErrInvalid, d.MediaType)
 	}
 	children, err := registry.Refers(d, data)
@@ -179,7 +179,7 @@ func (u *upload) Commit() error {
 	u.r.mu.Lock()
 	defer u.r.mu.Unlock()
 	u.r.blobs[u.d.Digest] = u.buf.Bytes()
-	if image.IsIndex(u.d.MediaType) || image.IsManifest(u.d.MediaType) {
+	if image.IsManifestOrIndex(u.d.MediaType) {
 		u.r.types[u.d.Digest] = u.d.MediaType
 	}
 	return nil

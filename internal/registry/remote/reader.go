@@ -24,7 +24,7 @@ func manifestHeader() http.Header { return http.Header{"Accept": {accepted}} }
 
 // isManifest tells whether content of that type is at manifests/ in place of blobs/.
 func isManifest(mediaType string) bool {
-	return image.IsIndex(mediaType) || image.IsManifest(mediaType) || mediaType == "application/vnd.oci.artifact.manifest.v1+json"
+	return image.IsManifestOrIndex(mediaType) || mediaType == "application/vnd.oci.artifact.manifest.v1+json"
 }
 
 // Resolve implements registry.Reader.

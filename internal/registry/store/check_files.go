@@ -246,7 +246,7 @@ func (c *checker) edges(ctx context.Context) error {
 		return err
 	}
 	for _, row := range rows {
-		if c.bad[row.desc.Digest] || (!image.IsManifest(row.desc.MediaType) && !image.IsIndex(row.desc.MediaType)) {
+		if c.bad[row.desc.Digest] || !image.IsManifestOrIndex(row.desc.MediaType) {
 			continue
 		}
 		if err := c.edgesOf(ctx, row.desc); err != nil {

@@ -106,7 +106,7 @@ func (c *checker) parts(ctx context.Context, d registry.Descriptor, pushed bool)
 			return err
 		}
 		for _, child := range x.Manifests {
-			if !image.IsManifest(child.MediaType) && !image.IsIndex(child.MediaType) {
+			if !image.IsManifestOrIndex(child.MediaType) {
 				continue
 			}
 			if !c.s.hasBlobRow(ctx, child.Digest) && !c.bad[child.Digest] {

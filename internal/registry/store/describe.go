@@ -72,7 +72,7 @@ func (s *Store) describeIndex(ctx context.Context, q querier, row imageRow, data
 	}
 	for _, c := range children {
 		blob, err := s.blobRow(ctx, q, c.Digest)
-		if err != nil || !image.IsManifest(blob.desc.MediaType) && !image.IsIndex(blob.desc.MediaType) {
+		if err != nil || !image.IsManifestOrIndex(blob.desc.MediaType) {
 			continue
 		}
 		data, err := s.readBlob(ctx, blob.desc)

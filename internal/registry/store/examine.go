@@ -73,7 +73,7 @@ func (s *Store) examineIndex(ctx context.Context, d registry.Descriptor, data []
 	found := false
 	var parts []digest.Digest
 	for _, child := range x.Manifests {
-		if !image.IsManifest(child.MediaType) && !image.IsIndex(child.MediaType) {
+		if !image.IsManifestOrIndex(child.MediaType) {
 			continue
 		}
 		c, err := s.examine(ctx, child)

@@ -79,7 +79,7 @@ func (s *Store) part(ctx context.Context, q querier, r Repo, d digest.Digest) (P
 	if err != nil {
 		return p, err
 	}
-	p.Kept = image.IsManifest(p.MediaType) || image.IsIndex(p.MediaType)
+	p.Kept = image.IsManifestOrIndex(p.MediaType)
 	return p, nil
 }
 

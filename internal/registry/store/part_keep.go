@@ -92,7 +92,7 @@ func (s *Store) keepChild(ctx context.Context, tx querier, k Keeping, p Part) er
 	if p.Until.IsZero() { // of an image that is named here
 		return s.keepNamed(ctx, tx, k.Repo.Name, p.Digest, k.Until, k.Quota)
 	}
-	if p.Kept || !image.IsIndex(k.Desc.MediaType) || !image.IsManifest(p.MediaType) && !image.IsIndex(p.MediaType) {
+	if p.Kept || !image.IsIndex(k.Desc.MediaType) || !image.IsManifestOrIndex(p.MediaType) {
 		return nil
 	}
 	// It came as a manifest, and nobody has looked yet what it refers to.
@@ -127,7 +127,7 @@ func (s *Store) keepNamed(ctx context.Context, tx querier, repo string, d digest
 		if err != nil {
 			return err
 		}
-		kept := image.IsManifest(desc.MediaType) || image.IsIndex(desc.MediaType)
+		kept := image.IsManifestOrIndex(desc.MediaType)
 		if err := s.insertPart(ctx, tx, repo, Part{Descriptor: desc, Kept: kept, Until: until}, quota); err != nil {
 			return err
 		}
@@ -174,7 +174,7 @@ func (s *Store) unnamed(ctx context.Context, tx querier, repo string, d digest.D
 // insertMeaning records what the manifest or index d, whose bytes are data, refers to. Of anything else there is nothing to
 // record.
 func (s *Store) insertMeaning(ctx context.Context, tx querier, d registry.Descriptor, data []byte, refs []registry.Descriptor) error {
-	if !image.IsManifest(d.MediaType) && !image.IsIndex(d.MediaType) {
+	if !image.IsManifestOrIndex(d.MediaType) {
 		return nil
 	}
 	if _, err := tx.ExecContext(ctx, "UPDATE blob SET media = ? WHERE digest = ? AND media <> ?", d.MediaType, d.Digest, d.MediaType); err != nil {

@@ -19,7 +19,7 @@ var _ registry.Registry = (*Store)(nil)
 func (s *Store) Resolve(ctx context.Context, ref registry.Ref) (registry.Descriptor, error) {
 	if ref.Digest != "" {
 		row, err := s.blobRow(ctx, s.db, ref.Digest)
-		if err == nil && !image.IsManifest(row.desc.MediaType) && !image.IsIndex(row.desc.MediaType) {
+		if err == nil && !image.IsManifestOrIndex(row.desc.MediaType) {
 			err = registry.ErrAbsent
 		}
 		if err != nil {

@@ -95,7 +95,7 @@ func (s *Store) recordFiles(ctx context.Context) error {
 // recordImage records the image of manifest d, if it is whole.
 func (s *Store) recordImage(ctx context.Context, d digest.Digest) error {
 	blob, err := s.blobRow(ctx, s.db, d)
-	if err != nil || (!image.IsManifest(blob.desc.MediaType) && !image.IsIndex(blob.desc.MediaType)) {
+	if err != nil || !image.IsManifestOrIndex(blob.desc.MediaType) {
 		return nil
 	}
 	row, err := s.examine(ctx, blob.desc)

@@ -28,7 +28,7 @@ func (s *Store) Create(ctx context.Context, _ string, d registry.Descriptor) (re
 		return nil, err
 	}
 	u := upload{s: s, ctx: ctx, lease: l, d: d, check: check}
-	if image.IsManifest(d.MediaType) || image.IsIndex(d.MediaType) {
+	if image.IsManifestOrIndex(d.MediaType) {
 		return &documentUpload{upload: u}, nil
 	}
 	if u.unlock, u.locked, err = s.awaitUpload(ctx, d); err != nil {

@@ -8,6 +8,7 @@ import (
 	"os"
 	"sync"
 
+	"nacre/internal/image"
 	"nacre/internal/registry"
 
 	"github.com/opencontainers/go-digest"
@@ -218,7 +219,7 @@ func (r *Registry) open(ctx context.Context, repo string, d registry.Descriptor,
 	if up == nil || err != nil && !errors.Is(err, registry.ErrAbsent) {
 		return rc, err
 	}
-	if isManifest(d) {
+	if image.IsManifestOrIndex(d.MediaType) {
 		return r.manifest(ctx, up, local, remote, d, offset, rc)
 	}
 	if err == nil {

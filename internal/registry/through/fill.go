@@ -11,10 +11,6 @@ import (
 	"nacre/internal/registry"
 )
 
-func isManifest(d registry.Descriptor) bool {
-	return image.IsManifest(d.MediaType) || image.IsIndex(d.MediaType)
-}
-
 // manifest opens a manifest or index: rc if it is here. What it refers to is then
 // fetched too.
 func (r *Registry) manifest(ctx context.Context, up *Upstream, local, remote string, d registry.Descriptor, offset int64, rc io.ReadCloser) (io.ReadCloser, error) {
