@@ -53,3 +53,8 @@ func (r *Registry) ViaOrigin(domain, addr string) {
 	dial := t.DialContext
 	t.DialContext = func(ctx context.Context, network, _ string) (net.Conn, error) { return dial(ctx, network, addr) }
 }
+
+// readers are the endpoints to read from, in order.
+func (s *site) readers() []*endpoint {
+	return append(s.mirrors[:len(s.mirrors):len(s.mirrors)], s.origin)
+}

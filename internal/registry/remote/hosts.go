@@ -132,8 +132,3 @@ func (r *Registry) site(domain string) (*site, error) {
 	r.sites[domain] = s
 	return s, nil
 }
-
-// readers are the endpoints to read from, in order.
-func (s *site) readers() []*endpoint {
-	return append(s.mirrors[:len(s.mirrors):len(s.mirrors)], s.origin)
-}

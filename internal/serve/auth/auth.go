@@ -7,7 +7,6 @@
 package auth
 
 import (
-	"context"
 	"fmt"
 	"net/http"
 	"slices"
@@ -78,19 +77,6 @@ const (
 
 // Anonymous tells whether nobody knows who this is.
 func (c Caller) Anonymous() bool { return c.Name == "" }
-
-type callerKey struct{}
-
-// WithCaller remembers who the request is from.
-func WithCaller(ctx context.Context, c Caller) context.Context {
-	return context.WithValue(ctx, callerKey{}, c)
-}
-
-// CallerOf is who WithCaller said it is; without, nobody known.
-func CallerOf(ctx context.Context) Caller {
-	c, _ := ctx.Value(callerKey{}).(Caller)
-	return c
-}
 
 // Refusal is why a request goes no further.
 type Refusal struct {
