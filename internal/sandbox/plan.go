@@ -48,9 +48,10 @@ type plan struct {
 	Args, Env []string
 	Cwd       string
 
+	RuntimeHooks bool // hooks or Config.Created are waited for before leaving the host's root
+
 	// Of hooks; all empty without.
 	Config                  []byte // the bundle's config.json; Scratch is the bundle then
-	RuntimeHooks            bool   // there are some to wait for before leaving the host's root
 	CreateHooks, StartHooks []hook
 	CreateState, StartState []byte // what they read
 }

@@ -36,6 +36,7 @@ func Run(ctx context.Context, c Config) (Status, error) {
 	if r.bundle, err = newBundle(c.Spec, p); err != nil {
 		return Status{}, fail("sandbox", err)
 	}
+	p.RuntimeHooks = p.RuntimeHooks || c.Created != nil
 	if r.bundle != nil {
 		return r.runHooked(ctx)
 	}
@@ -165,9 +166,17 @@ func (r *runner) receive(ctx context.Context) error {
 	}
 }
 
-// create runs the hooks that the child waits for.
+// create does what the child waits for.
 func (r *runner) create(ctx context.Context) error {
-	err := r.bundle.run(ctx, specs.StateCreating, hookPrestart, hookCreateRuntime)
+	var err error
+	if r.Created != nil {
+		if err = r.Created(ctx, r.process.Pid); err != nil {
+			err = fail("prepare sandbox", err)
+		}
+	}
+	if err == nil && r.bundle != nil {
+		err = r.bundle.run(ctx, specs.StateCreating, hookPrestart, hookCreateRuntime)
+	}
 	if err != nil {
 		r.process.Kill()
 		return err

@@ -11,6 +11,7 @@
 package sandbox
 
 import (
+	"context"
 	"fmt"
 	"io"
 	"io/fs"
@@ -43,6 +44,10 @@ type Config struct {
 	// Again: a Run of the like follows soon. It is prepared for (Warm) as soon as this
 	// one's program is executed; before, the two would only slow each other down.
 	Again bool
+	// Created is called once all namespaces and mounts of the sandbox exist, while its process,
+	// pid here, waits to go on: for what has to be done from outside, such as giving it a
+	// network. It comes before the hooks of the Spec. An error is the Run's, as a *StartError.
+	Created func(ctx context.Context, pid int) error
 	// Signals are sent on to the process; the caller closes it or leaves it open.
 	Signals <-chan os.Signal
 	// Resize gives new sizes of the terminal, where Spec.Process.Terminal is set.
