@@ -1,6 +1,7 @@
 package store
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -35,12 +36,30 @@ func (s *Store) ensureLayer(ctx context.Context, diffID digest.Digest) error {
 	if s.o.ReadOnly {
 		return s.verifyOnly(ctx, diffID)
 	}
+	if err != nil {
+		if none, err := s.hopeless(ctx, diffID); err != nil || none {
+			return cmp.Or(err, fmt.Errorf("layer %s: %w", diffID, registry.ErrAbsent))
+		}
+	}
 	unlock, err := s.Lock(ctx, "layer-"+diffID.Encoded())
 	if err != nil {
 		return err
 	}
 	defer unlock()
 	return s.recover(ctx, diffID)
+}
+
+// hopeless tells that a layer is neither here nor being made, and that nothing here could
+// become it. Whoever asks for what is not here yet, as every pull and push does, makes no file of a lock for it.
+func (s *Store) hopeless(ctx context.Context, diffID digest.Digest) (bool, error) {
+	if _, err := os.Lstat(s.path("locks", "layer-"+diffID.Encoded())); !errors.Is(err, fs.ErrNotExist) {
+		return false, nil
+	}
+	var some bool // asked after the lock, which is let go when the row is there
+	err := s.db.QueryRowContext(ctx, `SELECT EXISTS (SELECT 1 FROM layer WHERE diffid = ?1)
+		OR EXISTS (SELECT 1 FROM blob WHERE layer = ?1)
+		OR EXISTS (SELECT 1 FROM claim JOIN blob ON digest = claim.blob WHERE diffid = ?1)`, diffID).Scan(&some)
+	return !some, s.fail(err)
 }
 
 func (s *Store) setWhole(diffID digest.Digest) {
