@@ -24,8 +24,8 @@ import (
 type cacheFlags struct{ from, to []string }
 
 func (c *cacheFlags) register(fl *pflag.FlagSet) {
-	fl.StringArrayVar(&c.from, "cache-from", nil, "type=local,src=DIR, type=registry,ref=NAME or type=s3,bucket=BUCKET: cache of an earlier build to look into; may be repeated")
-	fl.StringArrayVar(&c.to, "cache-to", nil, "type=local,dest=DIR, type=registry,ref=NAME[,mode=min|max], type=s3,bucket=BUCKET or type=inline: where to write this build's cache; may be repeated")
+	fl.StringArrayVar(&c.from, "cache-from", nil, "type=local,src=DIR, type=registry,ref=NAME or type=s3,bucket=BUCKET: cache of an earlier build to look into (mounts=true: what RUN --mount=type=cache keeps, too); may be repeated")
+	fl.StringArrayVar(&c.to, "cache-to", nil, "type=local,dest=DIR, type=registry,ref=NAME[,mode=min|max], type=s3,bucket=BUCKET or type=inline: where to write this build's cache (mounts=true: with what RUN --mount=type=cache keeps); may be repeated")
 }
 
 func (c *cacheFlags) apply(a *app, o *build.Options) error {
@@ -35,7 +35,7 @@ func (c *cacheFlags) apply(a *app, o *build.Options) error {
 			return err
 		}
 		for _, e := range e.each() {
-			o.CacheFrom = append(o.CacheFrom, build.CacheFrom{Name: e.String(), Open: e.reader})
+			o.CacheFrom = append(o.CacheFrom, build.CacheFrom{Name: e.String(), Open: e.reader, Mounts: e.mounts})
 		}
 	}
 	for _, s := range c.to {
@@ -49,7 +49,7 @@ func (c *cacheFlags) apply(a *app, o *build.Options) error {
 		}
 		for _, e := range e.each() {
 			o.CacheTo = append(o.CacheTo, build.CacheTo{
-				Name: e.String(), Open: e.writer, Tidy: tidyLayout, Max: e.max, IgnoreError: e.ignoreError, Compression: e.compression, Force: e.force,
+				Name: e.String(), Open: e.writer, Tidy: tidyLayout, Max: e.max, Mounts: e.mounts, IgnoreError: e.ignoreError, Compression: e.compression, Force: e.force,
 			})
 		}
 	}
@@ -64,6 +64,7 @@ type cacheEntry struct {
 	max, ignoreError bool
 	compression      layer.Compression
 	force            bool
+	mounts           build.MountChoice
 	s3               s3.Options
 	given            map[string]bool // attributes of s3
 	names            []string        // s3
@@ -143,6 +144,8 @@ func (e *cacheEntry) set(key, value, place string) (err error) {
 			err = errors.New("want min or max")
 		}
 		e.max = value == "max"
+	case key == "mounts":
+		e.mounts = parseMounts(value)
 	case key == "compression" && to:
 		err = setCompression(&e.compression, value)
 	case key == "compression-level" && to:
@@ -193,6 +196,9 @@ func (e *cacheEntry) check(place string) error {
 		if place != "dest" {
 			return errors.New("type=inline is for --cache-to; type=registry,ref=NAME reads it")
 		}
+		if e.mounts.All || len(e.mounts.IDs) > 0 {
+			return errors.New("type=inline takes no mounts: whoever runs the image would get the directories with it; want local, registry or s3")
+		}
 		if e.max || e.dir != "" || e.ref.Repo != "" {
 			return errors.New("type=inline has no other attributes: the image has its own layers alone (mode=min)")
 		}
@@ -202,11 +208,19 @@ func (e *cacheEntry) check(place string) error {
 	return nil
 }
 
+// parseMounts reads "true", or the IDs of caches, with ";" between them or, where the shell's quotes leave it to us, ",".
+func parseMounts(value string) build.MountChoice {
+	if on, err := strconv.ParseBool(value); err == nil {
+		return build.MountChoice{All: on}
+	}
+	return build.MountChoice{IDs: strings.FieldsFunc(value, func(r rune) bool { return r == ';' || r == ',' })}
+}
+
 func known(place string) string {
 	if place == "src" {
-		return "type, src, tag, digest, ref; of s3: " + knownS3()
+		return "type, src, tag, digest, ref, mounts; of s3: " + knownS3()
 	}
-	return "type, dest, tag, ref, mode, ignore-error, compression, compression-level, force-compression; of s3: " + knownS3()
+	return "type, dest, tag, ref, mode, mounts, ignore-error, compression, compression-level, force-compression; of s3: " + knownS3()
 }
 
 // away is where a cache is that is in no folder: the same to read from and to write to.

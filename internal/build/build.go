@@ -125,6 +125,8 @@ func (b Builder) build(ctx context.Context, o Options, solved func(*solver, *gra
 	if err != nil {
 		return Result{}, err
 	}
+	spare := &spareLayers{}
+	defer spare.drop(ctx, b.Store)
 	defer lease.Release()
 	source := newContextSource(b, o, lease)
 	defer source.close()
@@ -143,7 +145,7 @@ func (b Builder) build(ctx context.Context, o Options, solved func(*solver, *gra
 	}
 	s := newSolver(b, o, g, lease, layers, source)
 	defer s.close()
-	s.whenSolved = solved
+	s.whenSolved, s.spare = solved, spare
 	if err := s.findDevices(g); err != nil {
 		return Result{}, err
 	}
@@ -171,7 +173,7 @@ func (s *solver) finish(ctx context.Context, g *graph.Graph) (Result, error) {
 	if err != nil {
 		return r, err
 	}
-	return r, s.exportCaches(ctx, last.layers)
+	return r, s.exportCaches(ctx, g, last.layers)
 }
 
 func (b Builder) withDefaults() Builder {

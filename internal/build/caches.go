@@ -7,6 +7,7 @@ import (
 
 	"nacre/internal/cache/portable"
 	"nacre/internal/event"
+	"nacre/internal/graph"
 	"nacre/internal/image"
 	"nacre/internal/layer"
 	"nacre/internal/registry"
@@ -20,6 +21,8 @@ import (
 type CacheFrom struct {
 	Name string // as shown: "local dir"
 	Open func(ctx context.Context) (registry.Reader, registry.Ref, error)
+	// Mounts are the directories of RUN --mount=type=cache that are taken from it where there are none here.
+	Mounts MountChoice
 }
 
 // CacheTo is where the records that a build used and made are written, with their layers.
@@ -33,6 +36,8 @@ type CacheTo struct {
 	Force       bool
 	// Max is mode=max: the layers of every step. Otherwise those of the result.
 	Max bool
+	// Mounts are the directories of RUN --mount=type=cache that go along.
+	Mounts MountChoice
 	// IgnoreError makes a failure a warning.
 	IgnoreError bool
 }
@@ -42,11 +47,14 @@ type CacheTo struct {
 func (s *solver) importCaches(ctx context.Context) error {
 	for _, from := range s.o.CacheFrom {
 		done := s.begin(event.Step{ID: s.nextStep(), Name: "importing cache from " + from.Name})
-		n, err := s.importCache(ctx, from)
+		n, mounts, err := s.importCache(ctx, from)
 		if ctx.Err() != nil {
 			return done(event.Done{}, ctx.Err())
 		}
 		note := fmt.Sprintf("%d records", n)
+		if mounts > 0 {
+			note += fmt.Sprintf(", %d cache mounts", mounts)
+		}
 		if err != nil {
 			note = "not used"
 			s.Sink(event.Warning{Text: fmt.Sprintf("cache from %s is not used: %v", from.Name, err)})
@@ -84,25 +92,26 @@ func (s *solver) inline(ctx context.Context, a image.Assembled, layers []digest.
 	return a, err
 }
 
-func (s *solver) importCache(ctx context.Context, from CacheFrom) (int, error) {
+// importCache returns how many records and cache directories can be had.
+func (s *solver) importCache(ctx context.Context, from CacheFrom) (records, mounts int, err error) {
 	src, ref, err := from.Open(ctx)
 	if err != nil {
-		return 0, err
+		return 0, 0, err
 	}
 	c, err := portable.Import(ctx, s.Cache, s.layers, portable.From{Registry: src, Ref: ref, Name: from.Name, Platform: s.platform()}, s.base)
 	if err != nil {
-		return 0, err
+		return 0, 0, err
 	}
 	s.Cache = c
-	return c.Len(), nil
+	return c.Len(), s.carried.add(c.Mounts(), from.Mounts), nil
 }
 
 // exportCaches writes what the build used and made to where it was asked for. layers are
 // those of the result.
-func (s *solver) exportCaches(ctx context.Context, layers []digest.Digest) error {
+func (s *solver) exportCaches(ctx context.Context, g *graph.Graph, layers []digest.Digest) error {
 	for _, to := range s.o.CacheTo {
 		done := s.begin(event.Step{ID: s.nextStep(), Name: "exporting cache to " + to.Name})
-		d, err := s.exportCache(ctx, to, layers)
+		d, err := s.exportCache(ctx, to, g, layers)
 		if err != nil && to.IgnoreError && ctx.Err() == nil {
 			s.Sink(event.Warning{Text: fmt.Sprintf("cache to %s: %v", to.Name, err)})
 			err = nil
@@ -117,7 +126,7 @@ func (s *solver) exportCaches(ctx context.Context, layers []digest.Digest) error
 	return nil
 }
 
-func (s *solver) exportCache(ctx context.Context, to CacheTo, layers []digest.Digest) (registry.Descriptor, error) {
+func (s *solver) exportCache(ctx context.Context, to CacheTo, g *graph.Graph, layers []digest.Digest) (registry.Descriptor, error) {
 	if to.Max {
 		layers = nil // all
 	} else if layers == nil {
@@ -127,13 +136,17 @@ func (s *solver) exportCache(ctx context.Context, to CacheTo, layers []digest.Di
 	if err != nil {
 		return registry.Descriptor{}, err
 	}
+	mounts, err := s.moved(ctx, g, to.Mounts)
+	if err != nil {
+		return registry.Descriptor{}, err
+	}
 	dst, ref, err := to.Open(ctx)
 	if err != nil {
 		return registry.Descriptor{}, err
 	}
 	made := compressed.New(s.Store, compressed.Options{Compression: to.Compression, Force: to.Force, Sink: s.Sink, Step: s.nextStep, Source: s.layers})
 	o := registry.CopyOptions{Sink: s.Sink, Step: s.nextStep, MountFrom: s.layers.MountFrom}
-	d, err := portable.Export(ctx, dst, ref, blobs{made, s.layers, to.Force}, entries, s.base, o)
+	d, err := portable.Export(ctx, dst, ref, blobs{made, s.layers, to.Force}, portable.Contents{Entries: entries, Mounts: mounts}, s.base, o)
 	if err != nil || to.Tidy == nil {
 		return d, err
 	}

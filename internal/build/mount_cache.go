@@ -38,6 +38,9 @@ func (w *work) useCaches(ctx context.Context, list []graph.Mount) (map[string]st
 		use = w.useFreshCache
 	}
 	for _, name := range slices.Sorted(maps.Keys(wanted)) {
+		if err := w.fillCarried(ctx, wanted[name]); err != nil {
+			return nil, err
+		}
 		dir, release, err := use(ctx, wanted[name])
 		if err != nil {
 			return nil, err
@@ -90,7 +93,7 @@ func (w *work) describeOrigin(ctx context.Context, m graph.Mount) error {
 
 // cacheName tells caches apart: by ID, by what they began with, and by owner and mode, as
 // BuildKit does.
-func cacheName(m graph.Mount, origin string) string { return m.ID + "\x00" + variant(m, origin) }
+func cacheName(m graph.Mount, origin string) string { return cacheKey(m.ID, variant(m, origin)) }
 
 func variant(m graph.Mount, origin string) string {
 	var parts []string

@@ -73,7 +73,11 @@ type solver struct {
 
 	whenSolved func(*solver, *graph.Graph) error // called before there is an image
 
-	fresh memo[string, *freshCache] // with FreshCaches, by name
+	fresh   memo[string, *freshCache] // with FreshCaches, by name
+	carried carried                   // cache directories that can be had from CacheFrom
+	filled  memo[string, struct{}]    // such that steps asked for
+	packed  memo[string, portable.Mount]
+	spare   *spareLayers
 
 	debugger debugger
 	earlier  explain.History
@@ -96,6 +100,7 @@ func newSolver(b Builder, o Options, g *graph.Graph, lease *store.Lease, layers 
 		base:    absolute(graph.Redact(o.Context)) + "\x00" + o.Dockerfile,
 		source:  source,
 		named:   map[string]*contextSource{},
+		carried: carried{},
 		ordinal: map[*graph.Step]int{},
 	}
 	for name, spec := range o.Contexts {

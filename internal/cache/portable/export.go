@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"io"
 
-	"nacre/internal/cache"
 	"nacre/internal/image"
 	"nacre/internal/registry"
 
@@ -21,11 +20,11 @@ type Layers interface {
 	Blob(ctx context.Context, diffID digest.Digest) (registry.Descriptor, error)
 }
 
-// Export writes entries to dst as an image named as; base is the beginning of slots that
+// Export writes contents to dst as an image named as; base is the beginning of slots that
 // stands for the place of the build. It returns the image's descriptor.
 // What is there already is not written again.
-func Export(ctx context.Context, dst registry.Writer, as registry.Ref, layers Layers, entries []cache.Entry, base string, o registry.CopyOptions) (registry.Descriptor, error) {
-	c := newConfig(entries, base)
+func Export(ctx context.Context, dst registry.Writer, as registry.Ref, layers Layers, contents Contents, base string, o registry.CopyOptions) (registry.Descriptor, error) {
+	c := newConfig(contents, base)
 	m := image.Manifest{Versioned: specs.Versioned{SchemaVersion: 2}, MediaType: image.TypeManifest, ArtifactType: ArtifactType}
 	for _, d := range c.Layers {
 		blob, err := layers.Blob(ctx, d)

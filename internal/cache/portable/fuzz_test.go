@@ -2,6 +2,7 @@ package portable
 
 import (
 	"reflect"
+	"slices"
 	"testing"
 	"time"
 
@@ -16,35 +17,42 @@ import (
 func FuzzConfig(f *testing.F) {
 	h := cache.NewHash("k/1", "base\x00stage\x001")
 	h.Add("a", "\xff")
-	c := newConfig([]cache.Entry{{Record: h.Sum(), Output: cache.Output{
+	c := newConfig(Contents{Entries: []cache.Entry{{Record: h.Sum(), Output: cache.Output{
 		DiffID: digest.FromString("l"), Content: digest.FromString("c"), Created: time.Unix(5, 0).UTC(), Size: 1,
-	}}}, "base")
+	}}}, Mounts: []Mount{{"go", "uid=5", 0o1755, 5, 6, digest.FromString("m")}}}, "base")
 	data, err := c.marshal()
 	if err != nil {
 		f.Fatal(err)
 	}
 	f.Add(data)
 	f.Add([]byte(`{}`))
+	f.Add([]byte(`{"layers":["sha256:00"],"records":[],"mounts":[{"id":"","layer":0}]}`))
+	f.Add([]byte(`{"records":[],"mounts":[{"id":"a","mode":65535,"uid":-1,"layer":-1}]}`))
 	f.Add([]byte(`{"layers":["sha256:00"],"records":[{"layer":-1}]}`))
 	f.Add([]byte(`{"layers":[],"records":[{"layer":0,"fields":"MTphPTE6Ygo="}]}`))
 	f.Fuzz(func(t *testing.T, data []byte) {
-		entries, _, err := parseConfig(data, "base")
+		contents, _, err := parseConfig(data, "base")
 		if err != nil {
 			return
 		}
+		entries := contents.Entries
 		for _, e := range entries {
 			if !e.Valid() {
 				t.Fatalf("%+v has a key that is not its fields'", e)
 			}
 		}
-		written, err := newConfig(entries, "base").marshal()
+		written, err := newConfig(contents, "base").marshal()
 		if err != nil {
 			return // a time that JSON cannot have
 		}
-		again, _, err := parseConfig(written, "base")
+		second, _, err := parseConfig(written, "base")
 		if err != nil {
 			t.Fatalf("%v: %s", err, written)
 		}
+		if !slices.Equal(second.Mounts, contents.Mounts) {
+			t.Fatalf("%+v became %+v", contents.Mounts, second.Mounts)
+		}
+		again := second.Entries
 		if len(again) != len(entries) {
 			t.Fatalf("%d entries became %d", len(entries), len(again))
 		}

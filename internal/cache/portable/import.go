@@ -23,6 +23,7 @@ type Imported struct {
 	layers  *lazy.Layers
 	entries map[cache.Key]cache.Entry
 	order   []cache.Entry           // as they came
+	mounts  []Mount
 	nearest map[string]cache.Record // the last of each slot
 	made    map[digest.Digest][]cache.Entry
 }
@@ -39,15 +40,15 @@ type From struct {
 // Import puts what Export wrote behind local, whose outputs are those of the store of layers. base is as
 // in Export. Errors: registry.ErrAbsent, ErrFormat.
 func Import(ctx context.Context, local cache.Cache, layers *lazy.Layers, from From, base string) (*Imported, error) {
-	entries, blobs, err := read(ctx, from, base)
+	contents, blobs, err := read(ctx, from, base)
 	if err != nil {
 		return nil, err
 	}
 	c := &Imported{
-		Cache: local, layers: layers, order: entries,
+		Cache: local, layers: layers, order: contents.Entries, mounts: contents.Mounts,
 		entries: map[cache.Key]cache.Entry{}, nearest: map[string]cache.Record{}, made: map[digest.Digest][]cache.Entry{},
 	}
-	for _, e := range entries {
+	for _, e := range contents.Entries {
 		c.entries[e.Key] = e
 		c.nearest[e.Slot] = e.Record
 		c.made[e.DiffID] = append(c.made[e.DiffID], e)
@@ -61,43 +62,47 @@ func Import(ctx context.Context, local cache.Cache, layers *lazy.Layers, from Fr
 // Len is how many records came along.
 func (c *Imported) Len() int { return len(c.entries) }
 
+// Mounts are the directories of RUN --mount=type=cache that came along. Their layers are had as those of steps.
+func (c *Imported) Mounts() []Mount { return c.mounts }
+
 // read reads an exported cache, or one that an image has in it.
-func read(ctx context.Context, from From, base string) ([]cache.Entry, map[digest.Digest]registry.Descriptor, error) {
+func read(ctx context.Context, from From, base string) (Contents, map[digest.Digest]registry.Descriptor, error) {
 	m, err := manifest(ctx, from)
 	if err != nil {
-		return nil, nil, err
+		return Contents{}, nil, err
 	}
 	limit := int64(maxConfig)
 	if image.IsConfig(m.Config.MediaType) {
 		limit = image.MaxSize
 	} else if m.Config.MediaType != ConfigType && m.Config.MediaType != ConfigTypeZstd {
-		return nil, nil, fmt.Errorf("%w: its config is %q, and %q is what nacre writes", ErrFormat, m.Config.MediaType, ConfigTypeZstd)
+		return Contents{}, nil, fmt.Errorf("%w: its config is %q, and %q is what nacre writes", ErrFormat, m.Config.MediaType, ConfigTypeZstd)
 	}
 	data, err := readAll(ctx, from, m.Config, limit)
 	if err != nil {
-		return nil, nil, err
+		return Contents{}, nil, err
 	}
 	switch m.Config.MediaType {
 	case ConfigTypeZstd:
 		if data, err = unpack(data); err != nil {
-			return nil, nil, err
+			return Contents{}, nil, err
 		}
 	case ConfigType:
 	default:
-		return readInline(data, m, base)
+		entries, blobs, err := readInline(data, m, base)
+		return Contents{Entries: entries}, blobs, err
 	}
-	entries, diffIDs, err := parseConfig(data, base)
+	contents, diffIDs, err := parseConfig(data, base)
 	if err != nil {
-		return nil, nil, err
+		return Contents{}, nil, err
 	}
 	if len(diffIDs) != len(m.Layers) {
-		return nil, nil, fmt.Errorf("%w: %d layers, and %d in its config", ErrFormat, len(m.Layers), len(diffIDs))
+		return Contents{}, nil, fmt.Errorf("%w: %d layers, and %d in its config", ErrFormat, len(m.Layers), len(diffIDs))
 	}
 	blobs := map[digest.Digest]registry.Descriptor{}
 	for i, d := range diffIDs {
 		blobs[d] = m.Layers[i]
 	}
-	return entries, blobs, nil
+	return contents, blobs, nil
 }
 
 // manifest reads the manifest that from names; of an index that for its platform.

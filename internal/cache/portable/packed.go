@@ -64,7 +64,7 @@ func Inline(a image.Assembled, entries []cache.Entry, base string) (image.Assemb
 			own = append(own, e)
 		}
 	}
-	data, err := newConfig(own, base).marshal()
+	data, err := newConfig(Contents{Entries: own}, base).marshal()
 	if err == nil {
 		data, err = pack(data)
 	}
@@ -109,7 +109,7 @@ func readInline(config []byte, m image.Manifest, base string) ([]cache.Entry, ma
 		blobs[d] = m.Layers[i]
 	}
 	var entries []cache.Entry
-	for _, e := range all {
+	for _, e := range all.Entries {
 		if _, ok := blobs[e.DiffID]; ok {
 			entries = append(entries, e)
 		}

@@ -40,6 +40,7 @@ var ErrFormat = errors.New("not a build cache")
 type config struct {
 	Layers  []digest.Digest `json:"layers"` // diffIDs
 	Records []record        `json:"records"`
+	Mounts  []mount         `json:"mounts,omitempty"`
 }
 
 type record struct {
@@ -54,20 +55,23 @@ type record struct {
 	Note []byte `json:"note,omitempty"`
 }
 
-// newConfig lists entries. Their layers are in the order of their first use.
-func newConfig(entries []cache.Entry, base string) config {
+// newConfig lists contents. Their layers are in the order of their first use.
+func newConfig(contents Contents, base string) config {
 	var c config
 	notes := maxNotes
-	place := map[digest.Digest]int{}
-	for _, e := range entries {
-		n, ok := place[e.DiffID]
+	places := map[digest.Digest]int{}
+	place := func(d digest.Digest) int {
+		n, ok := places[d]
 		if !ok {
 			n = len(c.Layers)
-			place[e.DiffID] = n
-			c.Layers = append(c.Layers, e.DiffID)
+			places[d] = n
+			c.Layers = append(c.Layers, d)
 		}
+		return n
+	}
+	for _, e := range contents.Entries {
 		r := record{
-			Slot: relative(e.Slot, base), Fields: e.Encode(), Layer: n,
+			Slot: relative(e.Slot, base), Fields: e.Encode(), Layer: place(e.DiffID),
 			Content: e.Content, Created: e.Created, Size: e.Size,
 		}
 		if len(e.Note) <= min(maxNote, notes) {
@@ -76,19 +80,22 @@ func newConfig(entries []cache.Entry, base string) config {
 		}
 		c.Records = append(c.Records, r)
 	}
+	for _, m := range contents.Mounts {
+		c.Mounts = append(c.Mounts, mount{m.ID, m.Variant, m.Mode, m.UID, m.GID, place(m.DiffID)})
+	}
 	return c
 }
 
 // parseConfig reads a config and checks it. Keys are computed from the fields, so that
 // no record can claim another's. Errors: ErrFormat.
-func parseConfig(data []byte, base string) ([]cache.Entry, []digest.Digest, error) {
+func parseConfig(data []byte, base string) (Contents, []digest.Digest, error) {
 	var c config
 	if err := json.Unmarshal(data, &c); err != nil {
-		return nil, nil, fmt.Errorf("%w: config: %w", ErrFormat, err)
+		return Contents{}, nil, fmt.Errorf("%w: config: %w", ErrFormat, err)
 	}
 	for i, d := range c.Layers {
 		if err := d.Validate(); err != nil {
-			return nil, nil, fmt.Errorf("%w: layers[%d]: %w", ErrFormat, i, err)
+			return Contents{}, nil, fmt.Errorf("%w: layers[%d]: %w", ErrFormat, i, err)
 		}
 	}
 	entries := make([]cache.Entry, len(c.Records))
@@ -101,7 +108,7 @@ func parseConfig(data []byte, base string) ([]cache.Entry, []digest.Digest, erro
 			err = r.Content.Validate()
 		}
 		if err != nil {
-			return nil, nil, fmt.Errorf("%w: records[%d]: %w", ErrFormat, i, err)
+			return Contents{}, nil, fmt.Errorf("%w: records[%d]: %w", ErrFormat, i, err)
 		}
 		if len(r.Note) <= maxNote {
 			rec.Note = r.Note
@@ -110,7 +117,14 @@ func parseConfig(data []byte, base string) ([]cache.Entry, []digest.Digest, erro
 			DiffID: c.Layers[r.Layer], Content: r.Content, Created: r.Created, Size: r.Size,
 		}}
 	}
-	return entries, c.Layers, nil
+	mounts := make([]Mount, len(c.Mounts))
+	for i, m := range c.Mounts {
+		var err error
+		if mounts[i], err = m.value(c.Layers); err != nil {
+			return Contents{}, nil, fmt.Errorf("%w: mounts[%d]: %w", ErrFormat, i, err)
+		}
+	}
+	return Contents{entries, mounts}, c.Layers, nil
 }
 
 func (c config) marshal() ([]byte, error) {

@@ -97,7 +97,7 @@ func exported(t testing.TB, dst registry.Writer) (recs []cache.Record, outs []ca
 	if err != nil {
 		t.Fatal(err)
 	}
-	if _, err := portable.Export(ctx, dst, ref, layers{s}, entries, base, registry.CopyOptions{}); err != nil {
+	if _, err := portable.Export(ctx, dst, ref, layers{s}, portable.Contents{Entries: entries}, base, registry.CopyOptions{}); err != nil {
 		t.Fatal(err)
 	}
 	return recs, outs
@@ -265,7 +265,7 @@ func TestLies(t *testing.T) {
 	for name, blobs := range map[string]portable.Layers{"gone": layers{from}, "another": liar{layers{from}, b.DiffID, c.DiffID}} {
 		t.Run(name, func(t *testing.T) {
 			m := mem.New()
-			if _, err := portable.Export(ctx, m, ref, blobs, entries, base, registry.CopyOptions{}); err != nil {
+			if _, err := portable.Export(ctx, m, ref, blobs, portable.Contents{Entries: entries}, base, registry.CopyOptions{}); err != nil {
 				t.Fatal(err)
 			}
 			if name == "gone" {

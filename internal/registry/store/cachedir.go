@@ -212,6 +212,11 @@ func (s *Store) newCacheDir(r cacheRecord, fill func(dir string) error) (dir str
 
 // CacheDirs lists the cache directories, the one used last first.
 func (s *Store) CacheDirs(ctx context.Context) ([]CacheDir, error) {
+	return s.cacheDirs(ctx, diskUsage)
+}
+
+// cacheDirs is CacheDirs, with sizes by size of the path.
+func (s *Store) cacheDirs(ctx context.Context, size func(path string) int64) ([]CacheDir, error) {
 	names, err := readNames(s.path("caches"))
 	if err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return nil, s.fail(err)
@@ -221,7 +226,7 @@ func (s *Store) CacheDirs(ctx context.Context) ([]CacheDir, error) {
 		if err := ctx.Err(); err != nil {
 			return nil, err
 		}
-		if c, ok := s.cacheDir(name); ok {
+		if c, ok := s.cacheDir(name, size); ok {
 			list = append(list, c)
 		}
 	}
@@ -235,13 +240,13 @@ func (s *Store) CacheDirs(ctx context.Context) ([]CacheDir, error) {
 }
 
 // cacheDir describes one; false where it is gone. A record that cannot be read has no ID.
-func (s *Store) cacheDir(name string) (CacheDir, bool) {
+func (s *Store) cacheDir(name string, size func(path string) int64) (CacheDir, bool) {
 	f, err := os.Open(s.path("caches", name, "record"))
 	if err != nil {
 		return CacheDir{}, false
 	}
 	defer f.Close()
-	c := CacheDir{Name: name, Size: diskUsage(s.path("caches", name))}
+	c := CacheDir{Name: name, Size: size(s.path("caches", name))}
 	if st, err := f.Stat(); err == nil {
 		c.Used = st.ModTime()
 	}

@@ -73,22 +73,16 @@ func (s *Store) exportCacheDir(ctx context.Context, tw *tar.Writer, c CacheDir) 
 		return err
 	}
 	defer lock.Close()
-	record, err := readCacheRecord(lock)
+	record, data, err := s.presentRecord(lock, c.Name)
 	if err != nil {
 		return err
 	}
-	data := rootfs.Mount{Upper: s.path("caches", c.Name, "data")}
-	var now unix.Stat_t // its owner and mode may have changed since it was made
-	if err := unix.Stat(data.Upper, &now); err != nil {
-		return &os.PathError{Op: "stat", Path: data.Upper, Err: err}
-	}
-	record.Mode, record.UID, record.GID = now.Mode&0o7777, int(now.Uid), int(now.Gid)
 	dir, remove, err := s.TempDir("cache")
 	if err != nil {
 		return err
 	}
 	defer remove()
-	if _, err := layer.Write(ctx, dir, rootfs.Changes(ctx, data, nil, rootfs.ChangesOptions{})); err != nil {
+	if _, err := layer.Write(ctx, dir, rootfs.Changes(ctx, rootfs.Mount{Upper: data}, nil, rootfs.ChangesOptions{})); err != nil {
 		return err
 	}
 	text, err := json.Marshal(record)
@@ -178,7 +172,7 @@ func (s *Store) importCacheDir(ctx context.Context, tr *tar.Reader) (CacheDir, e
 	if err := s.replaceCacheDir(ctx, dir, name); err != nil {
 		return CacheDir{}, fmt.Errorf("cache %s: %w", record.ID, err)
 	}
-	c, _ := s.cacheDir(name)
+	c, _ := s.cacheDir(name, diskUsage)
 	return c, nil
 }
 
@@ -217,7 +211,7 @@ func (s *Store) unpackCacheDir(ctx context.Context, r io.Reader, data string) er
 		return err
 	}
 	defer l.Close()
-	return rootfs.Unpack(ctx, l, data, rootfs.UnpackOptions{})
+	return unpackCache(ctx, l, data)
 }
 
 // replaceCacheDir moves dir, made by newCacheDir, to its place.

@@ -148,6 +148,23 @@ func (s *Store) collect(ctx context.Context, candidates []digest.Digest) (Remove
 	})
 }
 
+// Collect removes those of layers, and what only they needed, that nothing needs by now. That this process
+// received them holds them no more.
+func (s *Store) Collect(ctx context.Context, layers ...digest.Digest) (Removed, error) {
+	all := slices.Clone(layers)
+	for _, d := range layers {
+		blobs, err := texts[digest.Digest](ctx, s.db, "SELECT digest FROM blob WHERE layer = ?", d)
+		if err != nil {
+			return Removed{}, s.fail(err)
+		}
+		all = append(all, blobs...)
+	}
+	if err := s.unpin(ctx, all); err != nil {
+		return Removed{}, err
+	}
+	return s.collect(ctx, layers)
+}
+
 // collectOne removes d if nothing needs it and returns what may have become unneeded by that.
 func (s *Store) collectOne(ctx context.Context, tx querier, r *removal, d digest.Digest) ([]digest.Digest, error) {
 	if user, err := referrer(ctx, tx, d); err != nil || user != "" {
@@ -263,8 +280,8 @@ func diskUsage(path string) int64 {
 	return n
 }
 
-// unpin ends the hold of uploads on what an image keeps from now on.
-func (s *Store) unpin(ctx context.Context, row imageRow) error {
+// unpin ends the hold of uploads on what an image keeps from now on, or nothing is to keep.
+func (s *Store) unpin(ctx context.Context, digests []digest.Digest) error {
 	s.ownMu.Lock()
 	l := s.own
 	s.ownMu.Unlock()
@@ -274,7 +291,7 @@ func (s *Store) unpin(ctx context.Context, row imageRow) error {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	var pinned []digest.Digest
-	for _, d := range row.parts {
+	for _, d := range digests {
 		if l.pins[d] {
 			pinned = append(pinned, d)
 		}

@@ -114,7 +114,7 @@ func (s *Store) Tag(ctx context.Context, ref registry.Ref, d registry.Descriptor
 	if err := s.name(ctx, row, refs); err != nil {
 		return fmt.Errorf("tag %s: %w", ref.Familiar(), err)
 	}
-	return s.unpin(ctx, row)
+	return s.unpin(ctx, row.parts)
 }
 
 // name records an image and names of it, for good.
