@@ -22,7 +22,7 @@ type Imported struct {
 	cache.Cache
 	layers  *lazy.Layers
 	entries map[cache.Key]cache.Entry
-	order   []cache.Entry           // as they came
+	order   []cache.Entry // as they came
 	mounts  []Mount
 	nearest map[string]cache.Record // the last of each slot
 	made    map[digest.Digest][]cache.Entry
