@@ -8,9 +8,9 @@ import (
 	"syscall"
 	"time"
 
+	"nacre/internal/container"
 	"nacre/internal/sandbox"
 
-	specs "github.com/opencontainers/runtime-spec/specs-go"
 	"golang.org/x/term"
 )
 
@@ -23,26 +23,34 @@ var (
 // stopGrace is how long a container may go on after its terminal is gone; docker's for stop.
 const stopGrace = 10 * time.Second
 
-// run executes the container, with this process' streams and signals.
-func (c *container) run(ctx context.Context, a *app, f runFlags) (sandbox.Status, error) {
-	config := sandbox.Config{Spec: c.spec, Root: c.root, Files: c.files, Stdout: a.stdout.file, Stderr: a.stderr}
-	if f.interactive {
-		config.Stdin = a.stdin
+// connect runs a container in this process and connects it to this process' streams and signals.
+func (a *app) connect(ctx context.Context, c *container.Container, lock *container.Lock) (sandbox.Status, error) {
+	var s container.Streams
+	if attached(c, "stdout") {
+		s.Stdout = a.stdout.file
 	}
-	if f.tty {
-		restore, err := terminal(a, f, &config)
+	if attached(c, "stderr") {
+		s.Stderr = a.stderr
+	}
+	if attached(c, "stdin") {
+		s.Stdin = a.stdin
+	}
+	if c.Config.TTY {
+		t, err := terminal(a, s.Stdin != nil)
 		if err != nil {
+			lock.Unlock()
 			return sandbox.Status{}, err
 		}
-		defer restore()
+		defer t.restore()
+		s.Size, s.Resize = t.size, t.resize
 	}
 	// Interrupts are the program's to answer: the context of the command, which they end, is not passed on.
 	ctx, kill := context.WithCancelCause(context.WithoutCancel(ctx))
 	defer kill(nil)
 	signals, stop := relay(ctx, int(a.stdin.Fd()), kill)
 	defer stop()
-	config.Signals = signals
-	status, err := sandbox.Run(ctx, config)
+	s.Signals = signals
+	status, err := c.Run(ctx, lock, s)
 	for _, text := range status.Warnings {
 		a.warnf("%s", text)
 	}
@@ -85,17 +93,24 @@ func relay(ctx context.Context, stdin int, kill context.CancelCauseFunc) (to <-c
 	}
 }
 
-// terminal connects this process' terminal, where there is one, to the container's.
-func terminal(a *app, f runFlags, config *sandbox.Config) (restore func(), err error) {
+// tty is this process' terminal, given over to a container.
+type tty struct {
+	size    sandbox.Size // at the start
+	resize  <-chan sandbox.Size
+	restore func()
+}
+
+// terminal gives this process' terminal, where there is one, over to a container's.
+func terminal(a *app, input bool) (tty, error) {
 	fd := int(a.stdin.Fd())
 	if !term.IsTerminal(fd) {
-		return func() {}, nil
+		return tty{restore: func() {}}, nil
 	}
 	cooked := func() {}
-	if f.interactive { // else nobody would read the interrupt that is typed
+	if input { // else nobody would read the interrupt that is typed
 		state, err := term.MakeRaw(fd)
 		if err != nil {
-			return nil, err
+			return tty{}, err
 		}
 		cooked = func() { term.Restore(fd, state) }
 	}
@@ -108,8 +123,9 @@ func terminal(a *app, f runFlags, config *sandbox.Config) (restore func(), err e
 			}
 		}
 	}
+	t := tty{resize: sizes}
 	if w, h, err := term.GetSize(fd); err == nil {
-		config.Spec.Process.ConsoleSize = &specs.Box{Width: uint(w), Height: uint(h)} // from its first moment
+		t.size = sandbox.Size{Width: w, Height: h}
 	}
 	signal.Notify(resized, syscall.SIGWINCH)
 	go func() {
@@ -117,10 +133,10 @@ func terminal(a *app, f runFlags, config *sandbox.Config) (restore func(), err e
 			send()
 		}
 	}()
-	config.Resize = sizes
-	return func() {
+	t.restore = func() {
 		signal.Stop(resized)
 		close(resized)
 		cooked()
-	}, nil
+	}
+	return t, nil
 }

@@ -9,8 +9,10 @@ import (
 	"strings"
 
 	"nacre/internal/build"
+	"nacre/internal/container"
 	"nacre/internal/sandbox"
 
+	specs "github.com/opencontainers/runtime-spec/specs-go"
 	"golang.org/x/term"
 )
 
@@ -65,13 +67,17 @@ func (a *app) runShell(ctx context.Context, config sandbox.Config, shell []strin
 			config.Stdout = a.stdout.file
 		}
 		if t := os.Getenv("TERM"); t != "" {
-			process.Env = lastWins(append([]string{"TERM=" + t}, process.Env...))
+			process.Env = container.MergeEnv([]string{"TERM=" + t}, process.Env)
 		}
-		restore, err := terminal(a, runFlags{interactive: true}, &config)
+		t, err := terminal(a, true)
 		if err != nil {
 			return err
 		}
-		defer restore()
+		defer t.restore()
+		if t.size != (sandbox.Size{}) {
+			process.ConsoleSize = &specs.Box{Width: uint(t.size.Width), Height: uint(t.size.Height)}
+		}
+		config.Resize = t.resize
 	}
 	_, err := sandbox.Run(ctx, config)
 	return err

@@ -89,6 +89,9 @@ func removeImage(cmd *cobra.Command, a *app, s *store.Store, name string, o stor
 		}
 		return absent(name)
 	}
+	if name := store.UsedBy(err); name != "" {
+		return &hintError{err, "stop and remove container " + name + ": nacre rm -f " + name}
+	}
 	if errors.Is(err, store.ErrInUse) {
 		return &hintError{err, "-f removes all names of an image; what a container runs on stays until it ends"}
 	}

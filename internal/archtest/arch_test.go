@@ -87,6 +87,9 @@ var arrows = map[string][]string{
 	"internal/export": {"internal/image", "internal/layer", "internal/registry", "internal/registry/compressed", "internal/registry/store"},
 
 	// Faces: events in, text out.
+	// Long-lived sandboxes on the store.
+	"internal/container": {"internal/image", "internal/layer", "internal/network", "internal/registry", "internal/registry/store", "internal/rootfs", "internal/sandbox", "internal/volume"},
+
 	"internal/ui/text": {"internal/event"},
 	"internal/ui/json": {"internal/event"},
 

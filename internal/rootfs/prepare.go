@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"path/filepath"
 
@@ -15,7 +16,7 @@ import (
 
 // Prepare puts a Mount together for the chain diffIDs, bottom first. scratch is an
 // existing directory of the caller's, on the file system of the store: upper/ and
-// work/ are made in it unless readonly.
+// work/ are made in it unless readonly, or are there already from an earlier Prepare of the chain.
 //
 // Layers that change nothing are left out. Where the metadata of directories would
 // show wrong, because layers have things in them without mentioning them, a layer of
@@ -37,17 +38,30 @@ func Prepare(ctx context.Context, src Source, form Form, diffIDs []digest.Digest
 		return m, nil
 	}
 	m.Upper, m.Work = filepath.Join(scratch, "upper"), filepath.Join(scratch, "work")
-	for _, dir := range []string{m.Upper, m.Work} {
-		if err := os.Mkdir(dir, 0o700); err != nil {
-			return Mount{}, err
-		}
+	return m, makeSides(m, f)
+}
+
+// makeSides makes the writable side, where it is not there already from an earlier Prepare.
+func makeSides(m Mount, f *FS) error {
+	if err := os.Mkdir(m.Work, 0o700); err != nil && !errors.Is(err, fs.ErrExist) {
+		return err
 	}
-	// The root directory of an overlay is that of its upper side.
+	if _, err := os.Lstat(m.Upper); err == nil {
+		return nil
+	}
+	// The root directory of an overlay is that of its upper side. It gets its name when it is complete.
 	root, err := f.lookup(".")
 	if err != nil {
-		return Mount{}, err
+		return err
 	}
-	return m, dressDir(m.Upper, root.stat)
+	fresh := m.Upper + ".new"
+	if err := os.Mkdir(fresh, 0o700); err != nil && !errors.Is(err, fs.ErrExist) {
+		return err
+	}
+	if err := dressDir(fresh, root.stat); err != nil {
+		return err
+	}
+	return os.Rename(fresh, m.Upper)
 }
 
 // chain opens the layers that matter, bottom first.

@@ -80,6 +80,9 @@ func (r *runner) run(ctx context.Context) (Status, error) {
 		if r.Again {
 			Warm(r.Spec)
 		}
+		if r.Started != nil && r.starting {
+			r.Started(Started{Pid: r.process.Pid, Cgroups: r.cgroup.dirs})
+		}
 		r.streams.run(r.Config)
 		r.poststart(ctx)
 	}

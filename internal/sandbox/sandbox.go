@@ -48,10 +48,18 @@ type Config struct {
 	// pid here, waits to go on: for what has to be done from outside, such as giving it a
 	// network. It comes before the hooks of the Spec. An error is the Run's, as a *StartError.
 	Created func(ctx context.Context, pid int) error
+	// Started is called once the program is executed, before its output is read.
+	Started func(Started)
 	// Signals are sent on to the process; the caller closes it or leaves it open.
 	Signals <-chan os.Signal
 	// Resize gives new sizes of the terminal, where Spec.Process.Terminal is set.
 	Resize <-chan Size
+}
+
+// Started is what can be told of a process that runs.
+type Started struct {
+	Pid     int      // as we see it
+	Cgroups []string // directories that were made for it; they go with it
 }
 
 // File is a file that is mounted over a path of the root.

@@ -71,6 +71,7 @@ func (c *checker) still(ctx context.Context, f func(tx querier) error) error {
 func (c *checker) needed(ctx context.Context, d digest.Digest) (bool, error) {
 	n, err := c.count(ctx, `SELECT EXISTS (SELECT 1 FROM edge JOIN blob ON blob.digest = src WHERE dst = ?1 AND media NOT IN (?2, ?3))
 		OR EXISTS (SELECT 1 FROM image WHERE digest = ?1 OR id = ?1)
+		OR EXISTS (SELECT 1 FROM container WHERE image = ?1)
 		OR EXISTS (SELECT 1 FROM name WHERE target = ?1) OR EXISTS (SELECT 1 FROM cache WHERE layer = ?1)`,
 		d, image.TypeIndex, image.TypeDockerIndex)
 	return n > 0, err

@@ -107,6 +107,7 @@ func referrer(ctx context.Context, tx querier, d digest.Digest) (string, error) 
 			UNION SELECT b.digest FROM blob a JOIN blob b ON b.layer = a.layer WHERE a.digest = ?1)
 		SELECT coalesce(
 			(SELECT 'image ' || digest FROM image WHERE digest = ?1),
+			(SELECT 'container ' || name FROM container WHERE image = ?1 LIMIT 1),
 			(SELECT 'manifest ' || src FROM edge WHERE dst IN (SELECT d FROM same) LIMIT 1),
 			(SELECT 'repository ' || repo FROM part WHERE digest IN (SELECT d FROM same) LIMIT 1),
 			(SELECT 'a cache record' FROM cache WHERE layer IN (SELECT d FROM same) LIMIT 1),
@@ -235,12 +236,12 @@ func (s *Store) liveOwners(ctx context.Context, q querier) (string, error) {
 	return string(list), err
 }
 
-// reach is all that is needed: from images, cache records, parts of repositories and leases of the owners in ?1 along the
+// reach is all that is needed: from images, cache records, parts of repositories, containers and leases of the owners in ?1 along the
 // edges, and from compressed forms to layers and back. A form that was made here can be made again, and the
 // layer alone does not need it. A remade manifest goes with what it was made of, but does not hold its layers.
 const reach = `
 	WITH RECURSIVE way (d) AS (
-		SELECT digest FROM image UNION SELECT layer FROM cache UNION SELECT digest FROM part
+		SELECT digest FROM image UNION SELECT layer FROM cache UNION SELECT digest FROM part UNION SELECT image FROM container
 		UNION SELECT digest FROM pin JOIN lease ON lease.id = pin.lease WHERE owner IN (SELECT value FROM json_each(?1))
 		UNION SELECT dst FROM way JOIN edge ON src = d
 		UNION SELECT layer FROM way JOIN blob ON digest = d WHERE layer IS NOT NULL

@@ -37,14 +37,19 @@ func (e *deniedError) Error() string        { return e.text }
 func (e *deniedError) Is(target error) bool { return target == registry.ErrDenied }
 
 // conflictError is ErrInUse in the words of docker's daemon, which scripts rely on.
-type conflictError struct{ text string }
+type conflictError struct {
+	text      string
+	container string // that uses it, by name
+}
 
 func (e *conflictError) Error() string { return "conflict: " + e.text }
 func (e *conflictError) Is(target error) bool {
 	return target == ErrInUse || target == registry.ErrDenied
 }
 
-func conflictf(format string, args ...any) error { return &conflictError{fmt.Sprintf(format, args...)} }
+func conflictf(format string, args ...any) error {
+	return &conflictError{text: fmt.Sprintf(format, args...)}
+}
 
 // fullError is ENOSPC in words that name the store. It is unix.ENOSPC to
 // errors.Is whoever noticed it, SQLite or a write.
@@ -119,3 +124,12 @@ func noSpace(path string) bool {
 
 // isFull tells whether err means that the disk is full.
 func isFull(err error) bool { return errors.Is(err, unix.ENOSPC) }
+
+// UsedBy is the name of the container that an ErrInUse is about, or "".
+func UsedBy(err error) string {
+	var c *conflictError
+	if errors.As(err, &c) {
+		return c.container
+	}
+	return ""
+}

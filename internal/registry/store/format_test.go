@@ -84,3 +84,21 @@ func untar(t testing.TB, name string) (dir string) {
 		}
 	}
 }
+
+// TestFormat4 opens a store from before there were containers.
+func TestFormat4(t *testing.T) {
+	root := untar(t, "testdata/format4.tar.gz")
+	if _, err := store.Open(t.Context(), root, store.Options{ReadOnly: true}); !errors.Is(err, store.ErrVersion) {
+		t.Errorf("read only: %v, want ErrVersion", err)
+	}
+	s := openAt(t, root, store.Options{})
+	img, err := s.Lookup(t.Context(), "built:1")
+	if err != nil {
+		t.Fatal(err)
+	}
+	wantUsable(t, s, img)
+	if _, err := addContainer(t, s, "a", "one", img); err != nil {
+		t.Error(err)
+	}
+	wantSound(t, s)
+}

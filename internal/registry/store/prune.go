@@ -20,7 +20,7 @@ type PruneImages int
 const (
 	PruneNone     PruneImages = iota
 	PruneDangling             // those without a name
-	PruneAll                  // all that no named lease holds
+	PruneAll                  // all that no container and no named lease holds
 )
 
 // PruneOptions of Prune. The zero value removes only leftovers.
@@ -127,9 +127,9 @@ func (s *Store) pruneImages(ctx context.Context, tx querier, o PruneOptions, rep
 			if !o.takes(img) {
 				continue
 			}
-			if user, err := holder(ctx, tx, img.Target.Digest); err != nil {
+			if user, err := s.holder(ctx, tx, img.Target.Digest); err != nil {
 				return err
-			} else if user != "" {
+			} else if user.is() {
 				continue
 			}
 			if err := deleteImage(ctx, tx, img.Target.Digest); err != nil {

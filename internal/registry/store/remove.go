@@ -2,7 +2,6 @@ package store
 
 import (
 	"context"
-	"database/sql"
 	"fmt"
 	"slices"
 
@@ -92,9 +91,9 @@ func (u *unname) remove(ctx context.Context, tx querier, nameOrID string) error 
 	if !u.o.Force && len(drop) == len(names) {
 		if user, err := u.user(ctx, tx, f.images); err != nil {
 			return err
-		} else if user != "" {
-			return conflictf("unable to remove repository reference %q (must force) - %s is using its referenced image %s",
-				f.ref.Familiar(), user, short(id))
+		} else if user.is() {
+			return user.conflictf("unable to remove repository reference %q (must force) - %s is using its referenced image %s",
+				f.ref.Familiar(), user.text, short(id))
 		}
 	}
 	names, err = u.untag(ctx, tx, names, drop)
@@ -115,7 +114,7 @@ func (u *unname) dropTwins(ctx context.Context, tx querier, images []Image, drop
 		if !lost {
 			continue
 		}
-		if user, err := holder(ctx, tx, img.Target.Digest); err != nil || user != "" {
+		if user, err := u.s.holder(ctx, tx, img.Target.Digest); err != nil || user.is() {
 			return err
 		}
 		if err := deleteImage(ctx, tx, img.Target.Digest); err != nil {
@@ -228,8 +227,13 @@ func (u *unname) conflict(ctx context.Context, tx querier, id digest.Digest, che
 	if err != nil {
 		return err
 	}
-	if user != "" {
-		return conflictf("unable to delete %s (cannot be forced) - image is being used by %s", short(id), user)
+	switch {
+	case user.running:
+		return user.conflictf("unable to delete %s (cannot be forced) - image is being used by running %s", short(id), user.text)
+	case user.container != "" && !u.o.Force:
+		return user.conflictf("unable to delete %s (must be forced) - image is being used by stopped %s", short(id), user.text)
+	case user.is() && user.container == "":
+		return conflictf("unable to delete %s (cannot be forced) - image is being used by %s", short(id), user.text)
 	}
 	if checkNames && len(names) > 0 && !u.o.Force {
 		return multiple(id)
@@ -239,26 +243,6 @@ func (u *unname) conflict(ctx context.Context, tx querier, id digest.Digest, che
 
 func multiple(id digest.Digest) error {
 	return conflictf("unable to delete %s (must be forced) - image is referenced in multiple repositories", short(id))
-}
-
-// user returns the holder of a lease on one of images that says who it is, or "".
-func (u *unname) user(ctx context.Context, tx querier, images []Image) (string, error) {
-	for _, img := range images {
-		user, err := holder(ctx, tx, img.Target.Digest)
-		if err != nil || user != "" {
-			return user, err
-		}
-	}
-	return "", nil
-}
-
-func holder(ctx context.Context, tx querier, d digest.Digest) (user string, err error) {
-	err = tx.QueryRowContext(ctx, `SELECT holder FROM pin JOIN lease ON lease.id = pin.lease
-		WHERE pin.digest = ? AND holder <> '' ORDER BY started LIMIT 1`, d).Scan(&user)
-	if err == sql.ErrNoRows {
-		err = nil
-	}
-	return user, err
 }
 
 // oneReference tells whether names are all in one repository with at most one tag.

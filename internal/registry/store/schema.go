@@ -2,11 +2,24 @@ package store
 
 // formatVersion is PRAGMA user_version of nacre.db. It rises with every change
 // that an older nacre would get wrong.
-const formatVersion = 4
+const formatVersion = 5
 
 // formats are the steps from each format to the next, from nothing to the first. docs/formats.md says
 // what each column means.
-var formats = [formatVersion]string{format1, format2, format3, format4}
+var formats = [formatVersion]string{format1, format2, format3, format4, format5}
+
+// format5 adds containers.
+const format5 = `
+CREATE TABLE container (
+	id      TEXT PRIMARY KEY,
+	name    TEXT NOT NULL UNIQUE,
+	image   TEXT NOT NULL,
+	created INTEGER NOT NULL,
+	doomed  INTEGER NOT NULL
+) WITHOUT ROWID;
+CREATE INDEX container_image ON container (image);
+CREATE INDEX container_doomed ON container (doomed) WHERE doomed = 1;
+`
 
 // format4 adds notes beside cache records. One whose record is gone loses its data and stays a while, to
 // say that there was one.

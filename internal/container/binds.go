@@ -1,4 +1,4 @@
-package main
+package container
 
 import (
 	"cmp"
@@ -65,14 +65,35 @@ func bindMount(v string, root *rootfs.FS) (specs.Mount, error) {
 	return m, sameKind(m, root)
 }
 
-// hostPath makes the host's part absolute, and the directory where there is none.
-func hostPath(p string) (string, error) {
+// AbsVolume is a value of -v with its host's part made absolute.
+func AbsVolume(v string) (string, error) {
+	host, rest, ok := strings.Cut(v, ":")
+	if !ok || host == "" {
+		return v, nil // bindMount says what is wrong with it
+	}
+	if err := plainPath(host); err != nil {
+		return "", fmt.Errorf("--volume %q: %w", v, err)
+	}
+	host, err := filepath.Abs(host)
+	return host + ":" + rest, err
+}
+
+// plainPath refuses what is no path of the host.
+func plainPath(p string) error {
 	first, _, _ := strings.Cut(p, "/")
 	switch {
 	case strings.HasPrefix(p, "~"):
-		return "", fmt.Errorf("%s is for the shell to expand, which did not: write $HOME", first)
+		return fmt.Errorf("%s is for the shell to expand, which did not: write $HOME", first)
 	case first != "" && first != "." && first != "..":
-		return "", fmt.Errorf("named volumes do not exist yet: give a path, such as ./%s", p)
+		return fmt.Errorf("named volumes do not exist yet: give a path, such as ./%s", p)
+	}
+	return nil
+}
+
+// hostPath makes the host's part absolute, and the directory where there is none.
+func hostPath(p string) (string, error) {
+	if err := plainPath(p); err != nil {
+		return "", err
 	}
 	host, err := filepath.Abs(p)
 	if err != nil {

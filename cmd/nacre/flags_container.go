@@ -1,0 +1,390 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"strconv"
+	"strings"
+	"syscall"
+	"time"
+
+	"nacre/internal/container"
+	"nacre/internal/image"
+
+	"github.com/docker/go-units"
+	"github.com/spf13/pflag"
+)
+
+// containerFlags are the flags of run and create: here those of the container itself, each area beside
+// it in a file of its own. Each has a register and an apply.
+type containerFlags struct {
+	remove, interactive, tty, init bool
+	env, envFiles                  []string
+	labels, labelFiles             []string
+	annotations                    []string
+	attach                         []string
+	workdir, user, name            string
+	entrypoint, platform           string
+	stopSignal                     string
+	stopTimeout                    int
+	restart                        string
+	cidfile, pull, log             string
+	logOpts                        []string
+	quiet                          bool
+	readOnly                       bool
+
+	health    healthFlags
+	mounts    mountFlags
+	network   networkFlags
+	security  securityFlags
+	resources resourceFlags
+
+	set *pflag.FlagSet // to ask what was given
+}
+
+func (f *containerFlags) register(a *app, fl *pflag.FlagSet) {
+	f.set = fl
+	fl.SetInterspersed(false)
+	fl.Bool("help", false, "help for this command") // -h is the host name here, as in docker
+	// -l is a label here.
+	fl.StringVar(&a.logLevel, "log-level", "info", "what to say besides results: error, warn, info or debug")
+	fl.BoolVar(&f.remove, "rm", false, "remove the container when it ends")
+	fl.BoolVarP(&f.interactive, "interactive", "i", false, "pass standard input on")
+	fl.BoolVarP(&f.tty, "tty", "t", false, "give the program a terminal")
+	fl.BoolVar(&f.init, "init", false, "run an init in the container that passes signals on and reaps processes")
+	fl.StringArrayVarP(&f.attach, "attach", "a", nil, "stdin, stdout or stderr: be connected to these alone")
+	fl.StringArrayVarP(&f.env, "env", "e", nil, "NAME=VALUE; NAME alone takes the value from the environment")
+	fl.StringArrayVar(&f.envFiles, "env-file", nil, "file of such lines")
+	fl.StringArrayVarP(&f.labels, "label", "l", nil, "KEY[=VALUE] kept with the container")
+	fl.StringArrayVar(&f.labelFiles, "label-file", nil, "file of such lines")
+	fl.StringArrayVar(&f.annotations, "annotation", nil, "KEY=VALUE for the runtime spec")
+	fl.StringVarP(&f.workdir, "workdir", "w", "", "working directory")
+	fl.StringVarP(&f.user, "user", "u", "", "USER[:GROUP], names or numbers")
+	fl.StringVar(&f.entrypoint, "entrypoint", "", "program to run in place of the image's ENTRYPOINT")
+	fl.StringVar(&f.name, "name", "", "name of the container")
+	fl.BoolVar(&f.readOnly, "read-only", false, "let nothing be written to the container's root")
+	fl.StringVar(&f.stopSignal, "stop-signal", "", "signal that stop sends (default: the image's, else SIGTERM)")
+	fl.IntVar(&f.stopTimeout, "stop-timeout", 0, "seconds that stop waits before it kills (default 10; -1: for ever)")
+	fl.StringVar(&f.restart, "restart", "no", "when to start again what ended: no, on-failure[:MAX], always or unless-stopped")
+	fl.StringVar(&f.cidfile, "cidfile", "", "write the container's ID to this file")
+	fl.StringVar(&f.log, "log-driver", "", "json-file, or none to keep no log")
+	fl.StringArrayVar(&f.logOpts, "log-opt", nil, "max-size=SIZE and max-file=NUMBER of the log (default 64m and 4)")
+	fl.StringVar(&f.pull, "pull", "missing", "whether to pull the image: missing, always or never")
+	fl.BoolVarP(&f.quiet, "quiet", "q", false, "do not show how the pull goes")
+	fl.StringVar(&f.platform, "platform", "", "which image of an index (default: this machine's)")
+	f.health.register(fl)
+	f.mounts.register(fl)
+	f.network.register(fl)
+	f.security.register(fl)
+	f.resources.register(fl)
+}
+
+// config is what the flags and the image say a container is to be.
+func (f *containerFlags) config(img image.Config, args []string) (cfg container.Config, err error) {
+	if f.name != "" && !container.ValidName(f.name) {
+		return cfg, fmt.Errorf("Invalid container name (%s), only [a-zA-Z0-9][a-zA-Z0-9_.-] are allowed", f.name) //lint:ignore ST1005 docker's words
+	}
+	cfg = container.Config{
+		TTY: f.tty, OpenStdin: f.interactive, Init: f.init, AutoRemove: f.remove, ReadOnly: f.readOnly,
+		WorkingDir: img.Config.WorkingDir, User: img.Config.User, StopSignal: img.Config.StopSignal,
+		Exposed: img.Config.ExposedPorts, ImageVolumes: img.Config.Volumes,
+	}
+	if f.workdir != "" {
+		cfg.WorkingDir = f.workdir
+	}
+	if f.user != "" {
+		cfg.User = f.user
+	}
+	f.command(&cfg, img, args)
+	if len(cfg.Args()) == 0 {
+		return cfg, &hintError{errors.New("the image says no command to run"), "give one after the image's name"}
+	}
+	for _, apply := range []func(*container.Config, image.Config) error{
+		f.applyEnv, f.applyLabels, f.applyAttach, f.applyStop, f.applyLog, f.health.apply,
+		f.mounts.apply, f.network.apply, f.security.apply, f.resources.apply,
+	} {
+		if err := apply(&cfg, img); err != nil {
+			return cfg, err
+		}
+	}
+	return cfg, nil
+}
+
+// command combines ENTRYPOINT and CMD as docker does: --entrypoint drops both, a
+// command given drops CMD.
+func (f *containerFlags) command(cfg *container.Config, img image.Config, args []string) {
+	cfg.Entrypoint, cfg.Command = img.Config.Entrypoint, img.Config.Cmd
+	if f.set.Changed("entrypoint") {
+		cfg.Entrypoint, cfg.Command = nil, nil
+		if f.entrypoint != "" {
+			cfg.Entrypoint = []string{f.entrypoint}
+		}
+	}
+	if len(args) > 0 {
+		cfg.Command = args
+	}
+}
+
+func (f *containerFlags) applyEnv(cfg *container.Config, img image.Config) error {
+	var env []string
+	for _, name := range f.envFiles {
+		lines, err := readLines(name)
+		if err != nil {
+			return fmt.Errorf("--env-file: %w", err)
+		}
+		for _, l := range lines {
+			if key, _, _ := strings.Cut(l, "="); key == "" || strings.ContainsAny(key, " \t") {
+				return fmt.Errorf("--env-file %s: %q is no name of a variable", name, key)
+			}
+		}
+		env = append(env, lines...)
+	}
+	for _, e := range f.env {
+		if e == "" || e[0] == '=' {
+			return fmt.Errorf("--env %q: want NAME=VALUE or NAME", e)
+		}
+	}
+	env = append(env, f.env...)
+	var full []string
+	for _, e := range env {
+		if !strings.Contains(e, "=") {
+			v, ok := os.LookupEnv(e)
+			if !ok {
+				continue
+			}
+			e += "=" + v
+		}
+		full = append(full, e)
+	}
+	cfg.Env = container.MergeEnv(img.Config.Env, full)
+	return nil
+}
+
+// readLines reads a file of --env-file or --label-file: comments and empty lines are passed over.
+func readLines(name string) ([]string, error) {
+	data, err := os.ReadFile(name)
+	if err != nil {
+		return nil, err
+	}
+	var out []string
+	for line := range strings.Lines(strings.TrimPrefix(string(data), "\ufeff")) {
+		line = strings.TrimLeft(strings.TrimRight(line, "\r\n"), " \t")
+		if line != "" && line[0] != '#' {
+			out = append(out, line)
+		}
+	}
+	return out, nil
+}
+
+func (f *containerFlags) applyLabels(cfg *container.Config, img image.Config) error {
+	cfg.Labels = map[string]string{}
+	for k, v := range img.Config.Labels {
+		cfg.Labels[k] = v
+	}
+	labels := []string{}
+	for _, name := range f.labelFiles {
+		lines, err := readLines(name)
+		if err != nil {
+			return fmt.Errorf("--label-file: %w", err)
+		}
+		labels = append(labels, lines...)
+	}
+	for _, l := range append(labels, f.labels...) {
+		key, value, _ := strings.Cut(l, "=")
+		if key == "" {
+			return fmt.Errorf("--label %q: want KEY or KEY=VALUE", l)
+		}
+		cfg.Labels[key] = value
+	}
+	for _, s := range f.annotations {
+		key, value, ok := strings.Cut(s, "=")
+		if !ok || key == "" {
+			return fmt.Errorf("--annotation %q: want KEY=VALUE", s)
+		}
+		if cfg.Annotations == nil {
+			cfg.Annotations = map[string]string{}
+		}
+		cfg.Annotations[key] = value
+	}
+	return nil
+}
+
+// applyAttach says which streams the maker is connected to: without -a the output, and with -i the input.
+func (f *containerFlags) applyAttach(cfg *container.Config, _ image.Config) error {
+	for _, s := range f.attach {
+		s = strings.ToLower(s)
+		if s != "stdin" && s != "stdout" && s != "stderr" {
+			return fmt.Errorf("--attach=%s: want stdin, stdout or stderr", s)
+		}
+		cfg.Attached = append(cfg.Attached, s)
+	}
+	if cfg.Attached == nil {
+		cfg.Attached = []string{"stdout", "stderr"}
+		if f.interactive {
+			cfg.Attached = append(cfg.Attached, "stdin")
+		}
+	}
+	return nil
+}
+
+func (f *containerFlags) applyStop(cfg *container.Config, _ image.Config) (err error) {
+	if f.stopSignal != "" {
+		cfg.StopSignal = f.stopSignal
+	}
+	if cfg.StopSignal != "" {
+		if _, err := container.ParseSignal(cfg.StopSignal); err != nil {
+			return fmt.Errorf("--stop-signal: %w", err)
+		}
+	}
+	if f.set.Changed("stop-timeout") {
+		cfg.StopTimeout = &f.stopTimeout
+	}
+	cfg.Restart, err = parseRestart(f.restart)
+	if err == nil && cfg.AutoRemove && !cfg.Restart.None() {
+		err = errors.New("conflicting options: cannot specify both --restart and --rm") // docker's words
+	}
+	return err
+}
+
+func parseRestart(s string) (container.RestartPolicy, error) {
+	name, count, has := strings.Cut(s, ":")
+	p := container.RestartPolicy{Name: name}
+	switch name {
+	case "", container.RestartNo, container.RestartAlways, container.RestartUnlessStopped:
+		if has {
+			return p, fmt.Errorf("--restart=%s: a number is for on-failure alone", s)
+		}
+		if name == container.RestartNo {
+			p.Name = ""
+		}
+	case container.RestartOnFailure:
+		n, err := strconv.Atoi(count)
+		if has && (err != nil || n < 0) {
+			return p, fmt.Errorf("--restart=%s: want on-failure:MAX, a number", s)
+		}
+		p.Max = n
+	default:
+		return p, fmt.Errorf("--restart=%s: want no, on-failure[:MAX], always or unless-stopped", s)
+	}
+	return p, nil
+}
+
+func (f *containerFlags) applyLog(cfg *container.Config, _ image.Config) error {
+	switch f.log {
+	case "", "json-file", "local": // what local is to docker is what all logs are here
+	case "none":
+		cfg.Log.Driver = "none"
+	default:
+		return fmt.Errorf("--log-driver=%s: want json-file or none", f.log)
+	}
+	for _, o := range f.logOpts {
+		key, value, _ := strings.Cut(o, "=")
+		switch key {
+		case "max-size":
+			n, err := units.RAMInBytes(value)
+			if value == "-1" {
+				n, err = -1, nil
+			}
+			if err != nil || n == 0 || n < -1 || n > 0 && n < 4096 {
+				return fmt.Errorf("--log-opt %s: want a size such as 10m, 4k at least, or -1", o)
+			}
+			cfg.Log.MaxSize = n
+		case "max-file":
+			n, err := strconv.Atoi(value)
+			if err != nil || n < 1 || n > 1000 {
+				return fmt.Errorf("--log-opt %s: want a number, 1 or more", o)
+			}
+			cfg.Log.MaxFiles = n
+		default:
+			return fmt.Errorf("--log-opt %s: unknown; want max-size or max-file", key)
+		}
+	}
+	return nil
+}
+
+// healthFlags are those of health checks.
+type healthFlags struct {
+	cmd                                          string
+	interval, timeout, startPeriod, startBetween time.Duration
+	retries                                      int
+	none                                         bool
+	set                                          *pflag.FlagSet
+}
+
+func (f *healthFlags) register(fl *pflag.FlagSet) {
+	f.set = fl
+	fl.StringVar(&f.cmd, "health-cmd", "", "command that says by its exit code whether the container is well")
+	fl.DurationVar(&f.interval, "health-interval", 0, "time between two of them (default 30s)")
+	fl.DurationVar(&f.timeout, "health-timeout", 0, "time that one may take (default 30s)")
+	fl.DurationVar(&f.startPeriod, "health-start-period", 0, "time in which failures do not count (default 0s)")
+	fl.DurationVar(&f.startBetween, "health-start-interval", 0, "time between two of them in that time (default 5s)")
+	fl.IntVar(&f.retries, "health-retries", 0, "failures in a row that make a container unhealthy (default 3)")
+	fl.BoolVar(&f.none, "no-healthcheck", false, "do not run the image's HEALTHCHECK")
+}
+
+func (f *healthFlags) apply(cfg *container.Config, img image.Config) error {
+	given := f.cmd != ""
+	for _, name := range []string{"health-interval", "health-timeout", "health-start-period", "health-start-interval", "health-retries"} {
+		given = given || f.set.Changed(name)
+	}
+	if f.none {
+		if given {
+			return errors.New("--no-healthcheck conflicts with --health-* options") // docker's words
+		}
+		return nil
+	}
+	for name, d := range map[string]time.Duration{"interval": f.interval, "timeout": f.timeout, "start-period": f.startPeriod, "start-interval": f.startBetween} {
+		if d < 0 || d > 0 && d < time.Millisecond {
+			return fmt.Errorf("--health-%s=%s: want 1ms or more", name, d)
+		}
+	}
+	if f.retries < 0 {
+		return fmt.Errorf("--health-retries=%d: want a number, 1 or more", f.retries)
+	}
+	h := container.Health{}
+	if c := img.Config.Healthcheck; c != nil {
+		h = container.Health{Test: c.Test, Interval: c.Interval, Timeout: c.Timeout, StartPeriod: c.StartPeriod, StartInterval: c.StartInterval, Retries: c.Retries}
+	}
+	h.Shell = img.Config.Shell
+	if f.cmd != "" {
+		h.Test = []string{"CMD-SHELL", f.cmd}
+	}
+	for _, v := range []struct {
+		from time.Duration
+		to   *time.Duration
+	}{{f.interval, &h.Interval}, {f.timeout, &h.Timeout}, {f.startPeriod, &h.StartPeriod}, {f.startBetween, &h.StartInterval}} {
+		if v.from != 0 {
+			*v.to = v.from
+		}
+	}
+	if f.retries != 0 {
+		h.Retries = f.retries
+	}
+	if len(h.Test) > 0 && h.Test[0] != "NONE" {
+		cfg.Health = &h
+	}
+	return nil
+}
+
+// writeCidfile makes the file of --cidfile, which must not be there yet, and writes an ID to it.
+func writeCidfile(name string) (write func(id string) error, err error) {
+	if name == "" {
+		return func(string) error { return nil }, nil
+	}
+	f, err := os.OpenFile(name, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o644)
+	if errors.Is(err, syscall.EEXIST) {
+		return nil, &hintError{fmt.Errorf("container ID file found, make sure the other container isn't running or delete %s", name), "another container may have written it"}
+	}
+	if err != nil {
+		return nil, fmt.Errorf("--cidfile: %w", err)
+	}
+	return func(id string) error {
+		defer f.Close()
+		if id == "" {
+			return os.Remove(name)
+		}
+		_, err := f.WriteString(id)
+		return err
+	}, nil
+}

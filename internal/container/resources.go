@@ -1,0 +1,70 @@
+package container
+
+import (
+	"context"
+	"maps"
+	"slices"
+	"strings"
+
+	"nacre/internal/sandbox"
+
+	specs "github.com/opencontainers/runtime-spec/specs-go"
+)
+
+// addResources is what the container may use at most.
+func (p *parts) addResources(context.Context) error {
+	r := p.c.Config.Resources
+	for _, name := range slices.Sorted(maps.Keys(r.Ulimits)) {
+		u := r.Ulimits[name]
+		p.spec.Process.Rlimits = append(p.spec.Process.Rlimits, specs.POSIXRlimit{Type: "RLIMIT_" + strings.ToUpper(name), Soft: u.Soft, Hard: u.Hard})
+	}
+	if r.OOMScoreAdj != 0 {
+		p.spec.Process.OOMScoreAdj = &r.OOMScoreAdj
+	}
+	if r.CgroupParent != "" {
+		p.spec.Linux.CgroupsPath = sandbox.CgroupBelow(r.CgroupParent)
+	}
+	l := &specs.LinuxResources{Memory: r.memory(), CPU: r.cpu()}
+	if r.PidsLimit != 0 {
+		l.Pids = &specs.LinuxPids{Limit: &r.PidsLimit}
+	}
+	if l.Memory != nil || l.CPU != nil || l.Pids != nil {
+		p.spec.Linux.Resources = l
+	}
+	return nil
+}
+
+func (r Resources) memory() *specs.LinuxMemory {
+	var m specs.LinuxMemory
+	if r.Memory > 0 {
+		swap := r.MemorySwap
+		if swap == 0 {
+			swap = 2 * r.Memory // docker's default
+		}
+		m.Limit, m.Swap = &r.Memory, &swap
+	}
+	if r.MemoryReservation > 0 {
+		m.Reservation = &r.MemoryReservation
+	}
+	if m == (specs.LinuxMemory{}) {
+		return nil
+	}
+	return &m
+}
+
+func (r Resources) cpu() *specs.LinuxCPU {
+	c := specs.LinuxCPU{Cpus: r.CpusetCpus, Mems: r.CpusetMems}
+	if r.CPUShares > 0 {
+		c.Shares = &r.CPUShares
+	}
+	if r.CPUPeriod > 0 {
+		c.Period = &r.CPUPeriod
+	}
+	if r.CPUQuota != 0 {
+		c.Quota = &r.CPUQuota
+	}
+	if c == (specs.LinuxCPU{}) {
+		return nil
+	}
+	return &c
+}
