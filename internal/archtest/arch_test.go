@@ -32,10 +32,12 @@ var arrows = map[string][]string{
 	"internal/cache/portable": {"internal/cache", "internal/image", "internal/registry", "internal/registry/lazy"},
 
 	// Parts: each turns one thing into another.
-	"internal/layer":      {},
-	"internal/compare":    {"internal/layer"},
-	"internal/rootfs":     {"internal/layer"},
-	"internal/sandbox":    {"internal/rootfs"},
+	"internal/layer":   {},
+	"internal/compare": {"internal/layer"},
+	"internal/rootfs":  {"internal/layer"},
+	"internal/sandbox": {"internal/rootfs"},
+	// Mounts of containers, and the volumes of a store.
+	"internal/volume":     {"internal/layer", "internal/rootfs", "internal/sandbox"},
 	"internal/dockerfile": {},
 	"internal/graph":      {"internal/dockerfile", "internal/image"},
 	"internal/source":     {"internal/layer"},

@@ -206,7 +206,7 @@ func (c *child) makeFiles(scratch int) error {
 		}
 		fd, err := openTree(scratch, name, 0)
 		if err == nil {
-			err = setAttr(fd, m.Set, m.Clear, m.Propagate, false)
+			err = setAttr(fd, m.Set, m.Clear, m.propagation(), false)
 		}
 		if err != nil {
 			return fmt.Errorf("%s: %w", m.Dest, err)
@@ -250,28 +250,19 @@ func (c *child) openSources() error {
 		if m.Recursive {
 			flags = unix.AT_RECURSIVE
 		}
-		fd, err := openTree(unix.AT_FDCWD, m.Source, flags)
-		if err != nil {
-			return fail("bind "+m.Source, err)
+		fd, err := m.openSource(flags)
+		if err == nil {
+			err = c.keepDevices(&m, fd)
 		}
-		if err := m.dress(fd); err != nil {
+		if err == nil {
+			err = m.dress(fd)
+		}
+		if err != nil {
 			return fail("bind "+m.Source, err)
 		}
 		c.sources[i] = fd
 	}
 	return nil
-}
-
-// dress gives a bind mount its attributes. What keeps devices from working is for all
-// that is mounted below, too, whatever the spec says of the rest.
-func (m *mount) dress(fd int) error {
-	if err := setAttr(fd, m.Set, m.Clear, m.Propagate, m.All); err != nil {
-		return err
-	}
-	if !m.Recursive {
-		return nil
-	}
-	return setAttr(fd, m.Set&unix.MOUNT_ATTR_NODEV, 0, m.Propagate, true)
 }
 
 // leaveHost makes the new root the root, and lets go of the old one.

@@ -1,6 +1,7 @@
 package sandbox
 
 import (
+	"errors"
 	"fmt"
 	"os"
 	"path"
@@ -17,12 +18,13 @@ type mount struct {
 	Dest   string
 	Type   string   // of a new file system; empty: bind
 	Source string   // path on the host, for bind; else just a name
+	Within string   // of a bind: what is bound of Source, which is a directory that Within does not lead out of; empty: Source itself
 	Data   []string // options of the file system, "key=value" or "flag"
 
 	Recursive  bool // bind with what is mounted below
 	Set, Clear uint64
 	All        bool   // Set and Clear are for what is mounted below, too
-	Propagate  uint64 // MS_PRIVATE, MS_SLAVE, MS_UNBINDABLE
+	Propagate  uint64 // MS_PRIVATE, MS_SLAVE, MS_UNBINDABLE, MS_SHARED; with MS_REC for what is mounted below, too
 	DeviceNode bool   // the source is a device node, which is to work
 
 	// IsFile: the mount is a file with this content, and Source and Type are empty.
@@ -91,8 +93,8 @@ func newFile(f File) mount {
 }
 
 func newMount(m specs.Mount) (mount, error) {
-	out := mount{Dest: m.Destination, Type: m.Type, Source: m.Source, Propagate: unix.MS_PRIVATE}
-	bind, tree := m.Type == "bind" || m.Type == "none" || m.Type == "", m.Type == typeTree
+	out := mount{Dest: m.Destination, Type: m.Type, Source: m.Source, Propagate: unix.MS_PRIVATE | unix.MS_REC}
+	bind, tree := m.Type == "bind" || m.Type == "none" || m.Type == "" || m.Type == typeWithin, m.Type == typeTree
 	for _, o := range m.Options {
 		switch o {
 		case "bind":
@@ -100,19 +102,30 @@ func newMount(m specs.Mount) (mount, error) {
 		case "rbind":
 			bind, out.Recursive = true, true
 		case "defaults", "":
-		case "private", "rprivate":
+		case "private":
 			out.Propagate = unix.MS_PRIVATE
-		case "slave", "rslave":
+		case "rprivate":
+			out.Propagate = unix.MS_PRIVATE | unix.MS_REC
+		case "slave":
 			out.Propagate = unix.MS_SLAVE
+		case "rslave":
+			out.Propagate = unix.MS_SLAVE | unix.MS_REC
+		case "shared":
+			out.Propagate = unix.MS_SHARED
+		case "rshared":
+			out.Propagate = unix.MS_SHARED | unix.MS_REC
 		case "unbindable", "runbindable":
 			out.Propagate = unix.MS_UNBINDABLE
-		case "shared", "rshared", "idmap", "ridmap", "tmpcopyup":
+		case "idmap", "ridmap", "tmpcopyup":
 			return out, fmt.Errorf("option %s is not supported", o)
 		default:
 			if !out.attribute(o) {
 				out.Data = append(out.Data, o)
 			}
 		}
+	}
+	if !bind && out.Propagate&unix.MS_SHARED != 0 {
+		return out, errors.New("option shared is for bind mounts: there is nobody to share this with")
 	}
 	if !bind && !tree {
 		return out, nil
@@ -124,6 +137,9 @@ func newMount(m specs.Mount) (mount, error) {
 		return out, nil
 	}
 	out.Type = ""
+	if m.Type == typeWithin {
+		out.Source, out.Within, _ = strings.Cut(m.Source, "\x00")
+	}
 	return out, out.checkSource()
 }
 

@@ -45,7 +45,7 @@ func (c *child) makeTrees(scratch int) error {
 		}
 		fd, err := c.makeTree(scratch, m)
 		if err == nil {
-			err = setAttr(fd, m.Set, m.Clear, m.Propagate, false)
+			err = setAttr(fd, m.Set, m.Clear, m.propagation(), false)
 		}
 		if err != nil {
 			return fail("mount "+m.Dest, err)

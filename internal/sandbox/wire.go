@@ -158,7 +158,7 @@ func carryRoot(w *wire, m *rootfs.Mount) {
 }
 
 func (m *mount) carry(w *wire) {
-	for _, s := range []*string{&m.Dest, &m.Type, &m.Source} {
+	for _, s := range []*string{&m.Dest, &m.Type, &m.Source, &m.Within} {
 		w.text(s)
 	}
 	w.texts(&m.Data)

@@ -1,0 +1,95 @@
+package volume
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+
+	"nacre/internal/rootfs"
+)
+
+// Prepare makes what a container's mounts need and notes that it uses it: volumes are made and filled, sources that must
+// exist are looked for. image is the container's, read; nil fills nothing. The mounts that come back have names
+// for all their volumes; they are what the container's record keeps.
+//
+// The hold is closed when the container has its folder in the store. Release is the end of it all. After an error
+// nothing is held, and volumes that were made for this container alone are gone again.
+func (v *Volumes) Prepare(ctx context.Context, container string, mounts []Mount, image *rootfs.FS) (out []Mount, hold *Hold, err error) {
+	hold = &Hold{}
+	defer func() {
+		if err != nil {
+			hold.Close()
+			err = errors.Join(err, v.Release(context.WithoutCancel(ctx), container, out, true))
+			out, hold = nil, nil
+		}
+	}()
+	for _, m := range mounts {
+		switch m.Type {
+		case TypeVolume:
+			if err := v.prepareVolume(ctx, container, &m, image, hold); err != nil {
+				out = append(out, m)
+				return out, hold, fmt.Errorf("mount on %s: %w", m.Target, err)
+			}
+		case TypeBind:
+			if _, err := os.Stat(m.Source); err != nil && !m.CreateSource {
+				return out, hold, badSource(m, err)
+			}
+		}
+		out = append(out, m)
+	}
+	return out, hold, nil
+}
+
+// prepareVolume gives m its volume, whose folder stays locked by hold.
+func (v *Volumes) prepareVolume(ctx context.Context, container string, m *Mount, image *rootfs.FS, hold *Hold) error {
+	o := CreateOptions{Name: m.Source, Driver: m.Driver, Labels: m.Labels, Options: m.Options}
+	if m.Source == "" {
+		o.Name, o.Anonymous = newName(), true
+		m.Source, m.Anonymous = o.Name, true
+	}
+	vol, dir, err := v.use(ctx, container, o)
+	if err != nil {
+		return err
+	}
+	hold.dirs = append(hold.dirs, dir)
+	if len(vol.Options) > 0 {
+		return nil // what is mounted in its place is filled by whoever keeps it
+	}
+	if m.NoCopy || m.Subpath != "" {
+		image = nil // finishes what another began, and no more
+	}
+	if err := v.fill(ctx, dir, image, m.Target); err != nil {
+		return fmt.Errorf("fill volume %s: %w", vol.Name, err)
+	}
+	return nil
+}
+
+// badSource words docker's error for the source of a bind that cannot be had.
+func badSource(m Mount, err error) error {
+	if errors.Is(err, os.ErrNotExist) {
+		return fmt.Errorf("invalid mount config for type %q: bind source path does not exist: %s", m.Type, m.Source)
+	}
+	return fmt.Errorf("invalid mount config for type %q: %w", m.Type, err)
+}
+
+// Release notes that a container, which is gone or about to be, uses its volumes no more. With anonymous, those that were
+// made for it alone are removed, unless others have come to use them (--volumes-from).
+func (v *Volumes) Release(ctx context.Context, container string, mounts []Mount, anonymous bool) error {
+	var errs []error
+	for _, m := range mounts {
+		if m.Type != TypeVolume || m.Source == "" {
+			continue
+		}
+		os.Remove(v.path(m.Source, usersName, container))
+		if !anonymous || !m.Anonymous {
+			continue
+		}
+		err := v.Remove(ctx, m.Source)
+		var used *InUseError
+		if err != nil && !errors.As(err, &used) && !errors.Is(err, ErrAbsent) {
+			errs = append(errs, err)
+		}
+	}
+	return errors.Join(errs...)
+}
