@@ -10,6 +10,7 @@ import (
 	"syscall"
 
 	"nacre/internal/event"
+	"nacre/internal/isolation"
 	"nacre/internal/registry"
 	"nacre/internal/registry/store"
 	"nacre/internal/ui/json"
@@ -27,6 +28,7 @@ type app struct {
 	stdout         *output
 	stderr         *os.File
 	root, logLevel string
+	isolation      isolation.Choice // of commands that run something
 	opened         *store.Store
 	registries     registries
 	pullOnce       sync.Once

@@ -55,7 +55,7 @@ standard input: a tar is the context, anything else the Dockerfile, with no cont
   SOURCE_DATE_EPOCH=$(git log -1 --format=%ct) nacre build --verify-reproducible -t web:1 .
   printf 'FROM scratch\nLABEL a=b\n' | nacre build -`,
 		Args: exactArgs(1, "a build needs one context: a directory, a URL, or -"),
-		RunE: func(cmd *cobra.Command, args []string) error { return runBuild(cmd, a, f, args[0]) },
+		RunE: func(cmd *cobra.Command, args []string) error { return a.enterFor(runBuild(cmd, a, f, args[0])) },
 	}
 	fl := cmd.Flags()
 	fl.StringArrayVarP(&f.tags, "tag", "t", nil, "name and optionally tag of the image (NAME[:TAG]); may be repeated")
@@ -79,6 +79,7 @@ standard input: a tar is the context, anything else the Dockerfile, with no cont
 	fl.StringVar(&f.progress, "progress", "auto", "how progress is shown: auto, plain, tty, rawjson or quiet")
 	fl.StringVar(&f.iidfile, "iidfile", "", "file to write the image ID to")
 	fl.StringVar(&f.platform, "platform", "", "platform to build for (default: this machine's)")
+	isolationFlag(fl)
 	fl.BoolVar(&f.explain, "explain", false, "say of each step whether it was cached, and of one that was not what differed: which file, argument or step before it")
 	fl.BoolVar(&f.debug, "debug-shell", false, "open a shell in the root of a step that fails, then fail")
 	f.grants.register(fl)

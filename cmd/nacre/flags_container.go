@@ -73,6 +73,7 @@ func (f *containerFlags) register(a *app, fl *pflag.FlagSet) {
 	fl.StringVar(&f.pull, "pull", "missing", "whether to pull the image: missing, always or never")
 	fl.BoolVarP(&f.quiet, "quiet", "q", false, "do not show how the pull goes")
 	fl.StringVar(&f.platform, "platform", "", "which image of an index (default: this machine's)")
+	isolationFlag(fl)
 	f.health.register(fl)
 	f.mounts.register(fl)
 	f.network.register(fl)

@@ -19,7 +19,7 @@ type limitFlags struct {
 	shm, memory, swap, cpus     string
 	shares, period, quota       int64
 	cpuset, mems, parent        string
-	isolation, builder          string
+	builder                     string
 	security                    []string
 	load, keep, force, compress bool
 }
@@ -46,18 +46,14 @@ func (f *limitFlags) registerAccepted(fl *pflag.FlagSet) {
 	fl.BoolVar(&f.keep, "rm", true, "accepted for docker's sake: nothing is left behind in any case")
 	fl.BoolVar(&f.force, "force-rm", false, "accepted for docker's sake: nothing is left behind in any case")
 	fl.BoolVar(&f.compress, "compress", false, "accepted for docker's sake: a context is sent nowhere")
-	fl.StringVar(&f.isolation, "isolation", "", "accepted for docker's sake: default")
 	fl.StringArrayVar(&f.security, "security-opt", nil, "no-new-privileges for RUN steps")
-	for _, name := range []string{"builder", "rm", "force-rm", "compress", "isolation", "security-opt"} {
+	for _, name := range []string{"builder", "rm", "force-rm", "compress", "security-opt"} {
 		fl.MarkHidden(name)
 	}
 }
 
 // apply checks the flags and gives o what they say.
 func (f *limitFlags) apply(o *build.Options) (err error) {
-	if f.isolation != "" && f.isolation != "default" {
-		return fmt.Errorf("--isolation=%s: want default; the others are of Windows", f.isolation)
-	}
 	l := &o.Limits
 	if err := f.applySecurity(l); err != nil {
 		return err

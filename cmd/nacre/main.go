@@ -117,10 +117,10 @@ that docker's users know.`,
 		serveCommand(a), systemCommand(a), builderCommand(a), versionCommand(a), completionCommand(a),
 	)
 	root.SetHelpCommand(helpCommand())
-	root.PersistentPreRunE = func(*cobra.Command, []string) error {
+	root.PersistentPreRunE = func(cmd *cobra.Command, args []string) error {
 		switch a.logLevel {
 		case "error", "warn", "info", "debug":
-			return nil
+			return a.isolate(cmd, args)
 		}
 		return fmt.Errorf("--log-level=%s: want error, warn, info or debug", a.logLevel)
 	}

@@ -25,6 +25,7 @@ var arrows = map[string][]string{
 	"internal/glob":            {},
 	"internal/sshagent":        {},
 	"internal/device":          {},
+	"internal/isolation":       {},
 	"internal/image":           {},
 	"internal/registry":        {"internal/event", "internal/image"},
 

@@ -93,7 +93,7 @@ func (c *child) giveStdio() error {
 		if !own || c.User.UID == 0 && c.User.GID == 0 {
 			continue
 		}
-		if err := unix.Fchown(fd, int(c.User.UID), int(c.User.GID)); err != nil {
+		if err := unix.Fchown(fd, int(c.User.UID), int(c.User.GID)); err != nil && !c.Userns { // there it may be somebody else's
 			return err
 		}
 	}
@@ -124,7 +124,9 @@ func (c *child) setUser() error {
 	}
 	u := &c.User
 	groups := unsafe.Pointer(unsafe.SliceData(u.Groups))
-	if _, _, errno := unix.RawSyscall(unix.SYS_SETGROUPS, uintptr(len(u.Groups)), uintptr(groups), 0); errno != 0 {
+	if c.NoSetgroups {
+		u.Groups = nil
+	} else if _, _, errno := unix.RawSyscall(unix.SYS_SETGROUPS, uintptr(len(u.Groups)), uintptr(groups), 0); errno != 0 {
 		return fmt.Errorf("set groups %v: %w", u.Groups, errno)
 	}
 	if _, _, errno := unix.RawSyscall(unix.SYS_SETRESGID, uintptr(u.GID), uintptr(u.GID), uintptr(u.GID)); errno != 0 {

@@ -60,7 +60,7 @@ func (c *child) makeBundle(scratch int) error {
 		return nil
 	}
 	m := mount{File: c.Config, Mode: 0o600}
-	if err := makeFile(scratch, bundleConfig, &m); err != nil {
+	if err := makeFile(scratch, bundleConfig, &m, c.Userns); err != nil {
 		return fmt.Errorf("%s: %w", bundleConfig, err)
 	}
 	return nil

@@ -149,14 +149,15 @@ func (c *child) makeCovers(scratch int) error {
 	if err := unix.Mkdirat(scratch, "empty", 0o755); err != nil {
 		return err
 	}
-	if err := unix.Mknodat(scratch, "null", unix.S_IFCHR|0o666, int(unix.Mkdev(1, 3))); err != nil {
+	empty, err := openTree(scratch, "empty", 0)
+	if err != nil {
 		return err
 	}
-	for name, t := range map[string]*tree{"empty": &c.empty, "null": &c.null} {
-		fd, err := openTree(scratch, name, 0)
-		if err != nil {
-			return err
-		}
+	null, err := nullDevice(scratch, c.Userns)
+	if err != nil {
+		return err
+	}
+	for fd, t := range map[int]*tree{empty: &c.empty, null: &c.null} {
 		// A null device on a mount without devices cannot be opened at all. Masked
 		// files are to look empty instead, as in other runtimes.
 		set := uint64(unix.MOUNT_ATTR_RDONLY | unix.MOUNT_ATTR_NOSUID | unix.MOUNT_ATTR_NOEXEC)
@@ -174,6 +175,14 @@ func (c *child) makeDevices(scratch int) error {
 	}
 	unix.Umask(0)
 	for i, d := range c.Devices {
+		if kind := d.Mode & unix.S_IFMT; c.Userns && kind != unix.S_IFIFO {
+			fd, err := hostDevice(&d)
+			if err != nil {
+				return err
+			}
+			c.devices = append(c.devices, fd)
+			continue
+		}
 		name := "dev/" + strconv.Itoa(i)
 		if err := unix.Mknodat(scratch, name, d.Mode, int(d.Rdev)); err != nil {
 			return fmt.Errorf("make %s: %w", d.Path, err)
@@ -201,7 +210,7 @@ func (c *child) makeFiles(scratch int) error {
 			continue
 		}
 		name := "file" + strconv.Itoa(i)
-		if err := makeFile(scratch, name, m); err != nil {
+		if err := makeFile(scratch, name, m, c.Userns); err != nil {
 			return fmt.Errorf("%s: %w", m.Dest, err)
 		}
 		fd, err := openTree(scratch, name, 0)
@@ -217,7 +226,7 @@ func (c *child) makeFiles(scratch int) error {
 	return nil
 }
 
-func makeFile(dir int, name string, m *mount) error {
+func makeFile(dir int, name string, m *mount, userns bool) error {
 	fd, err := unix.Openat(dir, name, unix.O_WRONLY|unix.O_CREAT|unix.O_EXCL|unix.O_CLOEXEC, 0o600)
 	if err != nil {
 		return err
@@ -231,7 +240,7 @@ func makeFile(dir int, name string, m *mount) error {
 		data = data[n:]
 	}
 	if m.UID != 0 || m.GID != 0 {
-		if err := unix.Fchown(fd, m.UID, m.GID); err != nil {
+		if err := unix.Fchown(fd, m.UID, m.GID); err != nil && !(userns && err == unix.EINVAL) { // nobody is that here
 			return err
 		}
 	}
@@ -246,11 +255,7 @@ func (c *child) openSources() error {
 		if m.IsFile || m.Type != "" {
 			continue // made by makeFiles, makeTrees or newFS
 		}
-		flags := uint(0)
-		if m.Recursive {
-			flags = unix.AT_RECURSIVE
-		}
-		fd, err := m.openSource(flags)
+		fd, err := c.bindSource(&m)
 		if err == nil {
 			err = c.keepDevices(&m, fd)
 		}

@@ -21,7 +21,10 @@ type launched struct {
 }
 
 // launch starts a copy. It is waited for from the start, so that it never stays as a zombie.
-func launch(flags uintptr) (*launched, error) {
+func launch(flags uintptr) (*launched, error) { return launchIn(flags, nil) }
+
+// launchIn is launch in a user namespace of its own, where maps are given.
+func launchIn(flags uintptr, maps *idMaps) (*launched, error) {
 	l := &launched{done: make(chan struct{})}
 	started := make(chan error)
 	go func() {
@@ -30,7 +33,7 @@ func launch(flags uintptr) (*launched, error) {
 		// with us until the copy has ended.
 		runtime.LockOSThread()
 		defer runtime.UnlockOSThread()
-		err := l.start(flags)
+		err := l.start(flags, maps)
 		started <- err
 		if err == nil {
 			l.state, l.err = l.process.Wait()
@@ -40,7 +43,7 @@ func launch(flags uintptr) (*launched, error) {
 	return l, <-started
 }
 
-func (l *launched) start(flags uintptr) error {
+func (l *launched) start(flags uintptr, maps *idMaps) error {
 	exe, err := selfExe()
 	if err != nil {
 		return err
@@ -55,13 +58,17 @@ func (l *launched) start(flags uintptr) error {
 	}
 	theirs := os.NewFile(uintptr(pair[1]), "socket")
 	defer theirs.Close()
+	attributes := &syscall.SysProcAttr{Cloneflags: flags, Setsid: true, Pdeathsig: syscall.SIGKILL}
+	if maps != nil {
+		maps.attributes(attributes)
+	}
 	l.process, err = os.StartProcess(exe, []string{childName}, &os.ProcAttr{
 		// It has no work for a second processor nor time for garbage, and need not read
 		// its cgroup to learn that.
 		Env:   []string{"GOGC=off", "GOMAXPROCS=1", "GODEBUG=containermaxprocs=0,updatemaxprocs=0"},
 		Files: []*os.File{null, null, null, theirs},
 		Dir:   "/",
-		Sys:   &syscall.SysProcAttr{Cloneflags: flags, Setsid: true, Pdeathsig: syscall.SIGKILL},
+		Sys:   attributes,
 	})
 	if err != nil {
 		unix.Close(pair[0])

@@ -20,6 +20,8 @@ type plan struct {
 	Scratch      string // an empty directory, which is mounted over
 	ReadonlyRoot bool
 	AllDevices   bool // no rule keeps the process from devices
+	Userns       bool // in a user namespace: see adaptToUserns
+	NoSetgroups  bool // groups stay as they are
 
 	Join        []join   // namespaces to enter
 	Cgroups     []string // cgroup.procs files to be entered
@@ -157,6 +159,7 @@ func (p *plan) addParts(c *Config) (err error) {
 		p.Sysctl = append(p.Sysctl, keyValue{key, value})
 	}
 	slices.SortFunc(p.Sysctl, func(a, b keyValue) int { return strings.Compare(a.Key, b.Key) })
+	p.adaptToUserns(s)
 	return p.addNamespaces(s)
 }
 
@@ -212,6 +215,9 @@ func cloneFlags(s *specs.Spec) (flags uintptr) {
 func unsupported(s *specs.Spec) error {
 	l, p := s.Linux, s.Process
 	for _, ns := range l.Namespaces {
+		if ns.Type == specs.UserNamespace && ns.Path == "" && len(l.UIDMappings) > 0 && len(l.GIDMappings) > 0 {
+			continue // made with the maps
+		}
 		if namespaceFlag(ns.Type) == 0 {
 			return fmt.Errorf("%s namespaces are not supported", ns.Type)
 		}
@@ -224,7 +230,6 @@ func unsupported(s *specs.Spec) error {
 		has  bool
 	}{
 		{"seccomp listeners", l.Seccomp != nil && l.Seccomp.ListenerPath != ""},
-		{"id mappings", len(l.UIDMappings)+len(l.GIDMappings) > 0},
 		{"rootfs propagation " + l.RootfsPropagation, !slices.Contains([]string{"", "private", "rprivate", "slave", "rslave"}, l.RootfsPropagation)},
 		{"AppArmor profiles", p.ApparmorProfile != ""},
 		{"SELinux labels", p.SelinuxLabel != "" || l.MountLabel != ""},

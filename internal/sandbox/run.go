@@ -100,7 +100,13 @@ func (r *runner) start() (err error) {
 		return err
 	}
 	r.plan.OwnStdio = r.streams.own
-	if r.launched, err = takeOrLaunch(r.flags()); err != nil {
+	if maps, owner := newIDMaps(r.Spec); maps != nil {
+		r.status.Owner = owner
+		r.launched, err = launchIn(r.flags(), maps)
+	} else {
+		r.launched, err = takeOrLaunch(r.flags())
+	}
+	if err != nil {
 		return err
 	}
 	if r.bundle != nil {
@@ -265,8 +271,8 @@ func (r *runner) finish(state *os.ProcessState) {
 // scratchDir is the directory the child mounts over before it leaves the host's root. It
 // is always the same and always empty: mounts on it are seen by none but the child.
 var scratchDir = sync.OnceValues(func() (string, error) {
-	candidates := []string{"/run/nacre/sandbox", filepath.Join(os.TempDir(), "nacre-sandbox-"+strconv.Itoa(os.Getuid()))}
-	if dir := os.Getenv("XDG_RUNTIME_DIR"); dir != "" && os.Getuid() != 0 {
+	candidates := []string{"/run/nacre/sandbox", filepath.Join(os.TempDir(), "nacre-sandbox-"+strconv.Itoa(userOutside()))}
+	if dir := os.Getenv("XDG_RUNTIME_DIR"); dir != "" && userOutside() != 0 {
 		candidates[0] = filepath.Join(dir, "nacre/sandbox")
 	}
 	var errs []error

@@ -91,9 +91,15 @@ type Status struct {
 	// Warnings say what of the spec could not be done, one line each: limits, where
 	// no cgroup can be written.
 	Warnings []string
+	// Owner is to whom belongs what it made in the root, where files show another owner: the process was the one
+	// user of a namespace. Else nil.
+	Owner *Owner
 	// Usage is what it used, with all its children.
 	Usage Usage
 }
+
+// Owner is a user and a group by number.
+type Owner struct{ UID, GID int }
 
 // Usage is what a process and its children used.
 type Usage struct {

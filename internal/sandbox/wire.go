@@ -116,7 +116,7 @@ func (p *plan) carry(w *wire) {
 		w.text(s)
 	}
 	for _, b := range []*bool{
-		&p.ReadonlyRoot, &p.AllDevices, &p.NewCgroupNS, &p.SetOOMScore, &p.Loopback, &p.Terminal,
+		&p.ReadonlyRoot, &p.AllDevices, &p.Userns, &p.NoSetgroups, &p.NewCgroupNS, &p.SetOOMScore, &p.Loopback, &p.Terminal,
 		&p.OwnStdio[0], &p.OwnStdio[1], &p.OwnStdio[2], &p.NoNewPriv,
 	} {
 		w.flag(b)

@@ -1,0 +1,85 @@
+package sandbox
+
+import (
+	"os"
+	"strconv"
+	"strings"
+	"sync"
+	"syscall"
+
+	specs "github.com/opencontainers/runtime-spec/specs-go"
+	"golang.org/x/sys/unix"
+)
+
+// idMaps are those of a user namespace that a sandbox begins with.
+type idMaps struct{ uids, gids []syscall.SysProcIDMap }
+
+// newIDMaps are the maps of a spec; nil: it shares ours. Where the user of the process is one that there is not
+// in our own namespace, the process gets one in which we are that user: it then sees all that is root's as its own.
+func newIDMaps(s *specs.Spec) (maps *idMaps, owner *Owner) {
+	if len(s.Linux.UIDMappings) > 0 {
+		return &idMaps{procMap(s.Linux.UIDMappings), procMap(s.Linux.GIDMappings)}, nil
+	}
+	u := s.Process.User
+	if u.UID == 0 && u.GID == 0 || !inUserns() || hasID("/proc/self/uid_map", u.UID) && hasID("/proc/self/gid_map", u.GID) {
+		return nil, nil
+	}
+	one := func(id uint32) []syscall.SysProcIDMap {
+		return []syscall.SysProcIDMap{{ContainerID: int(id), HostID: 0, Size: 1}}
+	}
+	return &idMaps{one(u.UID), one(u.GID)}, &Owner{int(u.UID), int(u.GID)}
+}
+
+func procMap(list []specs.LinuxIDMapping) []syscall.SysProcIDMap {
+	out := make([]syscall.SysProcIDMap, len(list))
+	for i, m := range list {
+		out[i] = syscall.SysProcIDMap{ContainerID: int(m.ContainerID), HostID: int(m.HostID), Size: int(m.Size)}
+	}
+	return out
+}
+
+// hasID tells whether id is one of our namespace.
+func hasID(file string, id uint32) bool {
+	text, err := os.ReadFile(file)
+	if err != nil {
+		return true
+	}
+	for line := range strings.Lines(string(text)) {
+		f := strings.Fields(line)
+		if len(f) != 3 {
+			continue
+		}
+		from, err1 := strconv.ParseUint(f[0], 10, 32)
+		count, err2 := strconv.ParseUint(f[2], 10, 32)
+		if err1 == nil && err2 == nil && uint64(id) >= from && uint64(id)-from < count {
+			return true
+		}
+	}
+	return false
+}
+
+// attributes has a copy of this program start in the namespace, with all rights in it. Where there is a root
+// in it the copy becomes that; else it keeps the rights in spite of executing a program.
+func (m *idMaps) attributes(a *syscall.SysProcAttr) {
+	a.Cloneflags |= unix.CLONE_NEWUSER
+	a.UidMappings, a.GidMappings = m.uids, m.gids
+	a.GidMappingsEnableSetgroups = !inUserns() || !deniesSetgroups()
+	for _, one := range m.uids {
+		if one.ContainerID == 0 {
+			a.Credential = &syscall.Credential{NoSetGroups: !a.GidMappingsEnableSetgroups}
+			return
+		}
+	}
+	for n := range kernelLastCap() + 1 {
+		a.AmbientCaps = append(a.AmbientCaps, uintptr(n))
+	}
+}
+
+// kernelLastCap is the highest capability of this kernel.
+var kernelLastCap = sync.OnceValue(func() int {
+	text, err := os.ReadFile("/proc/sys/kernel/cap_last_cap")
+	if n, nerr := strconv.Atoi(strings.TrimSpace(string(text))); err == nil && nerr == nil {
+		return n
+	}
+	return lastCap
+})
