@@ -76,8 +76,9 @@ func (w *work) run(ctx context.Context, op *graph.Run) (cache.Output, error) {
 	}
 	w.undo(held) // caches that others wait for, among the rest
 	changes := rootfs.Changes(ctx, config.Root, lower, rootfs.ChangesOptions{
-		Skip: status.Created,
-		Note: func(text string) { w.Sink(event.Warning{Pos: w.step.Pos, Text: text}) },
+		Skip:    status.Created,
+		Consume: true,
+		Note:    func(text string) { w.Sink(event.Warning{Pos: w.step.Pos, Text: text}) },
 	})
 	return w.layer(ctx, changes)
 }

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"iter"
 	"maps"
 	"os"
@@ -26,6 +25,9 @@ type ChangesOptions struct {
 	Skip []string
 	// Note is told, a sentence each, what was left out for other reasons.
 	Note func(text string)
+	// Consume removes files as their content was read: nobody wants the writable side
+	// any more, and what is made of it takes the memory and the disk that they took.
+	Consume bool
 }
 
 // Changes reads the writable side of a root that is no longer in use as the files of a
@@ -44,7 +46,7 @@ func Changes(ctx context.Context, m Mount, lower *FS, o ChangesOptions) iter.Seq
 		if lower == nil {
 			lower = NewFS()
 		}
-		c := &changes{ctx: ctx, upper: m.Upper, mark: overlayPrefix(m.UserXattr), lower: lower, yield: yield, note: o.Note}
+		c := &changes{ctx: ctx, upper: m.Upper, mark: overlayPrefix(m.UserXattr), lower: lower, yield: yield, note: o.Note, consume: o.Consume}
 		if c.note == nil {
 			c.note = func(string) {}
 		}
@@ -57,12 +59,13 @@ func Changes(ctx context.Context, m Mount, lower *FS, o ChangesOptions) iter.Seq
 
 // changes is one walk over an upper directory.
 type changes struct {
-	ctx   context.Context
-	upper string
-	mark  string // prefix of overlay's attributes
-	lower *FS
-	yield func(layer.File, error) bool
-	note  func(string)
+	ctx     context.Context
+	upper   string
+	mark    string // prefix of overlay's attributes
+	lower   *FS
+	yield   func(layer.File, error) bool
+	note    func(string)
+	consume bool
 
 	root    int             // descriptor of upper
 	skip    map[string]bool // names to leave out
@@ -208,7 +211,7 @@ func (c *changes) entry(d *changedDir, base string) error {
 	switch kind {
 	case unix.S_IFREG:
 		f.Size = st.Size
-		f.Open = func() (io.ReadCloser, error) { return openFile(c.upper, name) }
+		f.Open = c.content(name, st.Nlink)
 	case unix.S_IFLNK:
 		if f.Link, err = readlink(d.fd, base, st.Size); err != nil {
 			return &os.PathError{Op: "readlink", Path: name, Err: err}

@@ -107,6 +107,7 @@ func (c changesCase) run(t *testing.T, form Form, s *source, base []digest.Diges
 		t.Errorf("changed %q, want %q", changed, c.changed)
 	}
 	checkNotes(t, notes, c.notes)
+	checkConsumed(t, s, m, base, id)
 	c.compare(t, form, s, append(slices.Clone(base), id), want)
 }
 
