@@ -1,28 +1,55 @@
 package main
 
 import (
+	"context"
+	"fmt"
+
 	"nacre/internal/container"
 	"nacre/internal/image"
+	"nacre/internal/volume"
 
 	"github.com/spf13/pflag"
 )
 
 // mountFlags are the flags of run and create that say what is mounted.
 type mountFlags struct {
-	volumes []string
+	volume.Flags
 }
 
 func (f *mountFlags) register(fl *pflag.FlagSet) {
-	fl.StringArrayVarP(&f.volumes, "volume", "v", nil, "HOST:CONTAINER[:ro], a directory or file to be seen inside")
+	fl.StringArrayVarP(&f.Volumes, "volume", "v", nil, "[HOST:|VOLUME:]CONTAINER[:OPTIONS], a directory, file or volume to be seen inside")
+	fl.StringArrayVar(&f.Mounts, "mount", nil, "type=bind|volume|tmpfs|image,source=...,target=...[,readonly,...]: the same at more length")
+	fl.StringArrayVar(&f.Tmpfs, "tmpfs", nil, "PATH[:OPTIONS], a directory in memory: size=64m, mode=1777, exec, ...")
+	fl.StringArrayVar(&f.VolumesFrom, "volumes-from", nil, "CONTAINER[:ro], mount what that container has mounted")
 }
 
-func (f *mountFlags) apply(cfg *container.Config, _ image.Config) error {
-	for _, v := range f.volumes {
-		v, err := container.AbsVolume(v)
+func (f *mountFlags) apply(cfg *container.Config, _ image.Config) (err error) {
+	cfg.Mounts, err = f.Parse()
+	return err
+}
+
+// finish adds the mounts that it takes the store to know: other containers' and the image's; and finds the images to be mounted.
+func (f *containerFlags) finishMounts(ctx context.Context, a *app, cs *container.Containers, cfg *container.Config) (err error) {
+	mountsOf := func(name string) ([]volume.Mount, error) {
+		c, err := cs.Find(ctx, name)
 		if err != nil {
-			return err
+			return nil, err
 		}
-		cfg.Volumes = append(cfg.Volumes, v)
+		return c.Config.Mounts, nil
+	}
+	if cfg.Mounts, err = f.mounts.Merge(cfg.Mounts, mountsOf, cfg.ImageVolumes); err != nil {
+		return err
+	}
+	for i := range cfg.Mounts {
+		m := &cfg.Mounts[i]
+		if m.Type != volume.TypeImage {
+			continue
+		}
+		img, config, err := a.imageFor(ctx, f, m.Source)
+		if err != nil {
+			return fmt.Errorf("mount on %s: %w", m.Target, err)
+		}
+		m.ImageID, m.Layers = img.Target.Digest.String(), config.RootFS.DiffIDs
 	}
 	return nil
 }

@@ -114,7 +114,7 @@ that docker's users know.`,
 		buildCommand(a), imagesCommand(a), imageCommand(a), historyCommand(a), inspectCommand(a),
 		tagCommand(a), rmiCommand(a), saveCommand(a), loadCommand(a), importCommand(a), runCommand(a),
 		pullCommand(a), pushCommand(a), copyCommand(a), syncCommand(a), registryCommand(a), loginCommand(a), logoutCommand(a),
-		serveCommand(a), systemCommand(a), builderCommand(a), versionCommand(a), completionCommand(a),
+		serveCommand(a), volumeCommand(a), systemCommand(a), builderCommand(a), versionCommand(a), completionCommand(a),
 	)
 	root.SetHelpCommand(helpCommand())
 	root.PersistentPreRunE = func(cmd *cobra.Command, args []string) error {

@@ -62,6 +62,9 @@ func (a *app) newContainer(ctx context.Context, f *containerFlags, name string, 
 	if err != nil {
 		return nil, nil, err
 	}
+	if err := f.finishMounts(ctx, a, cs, &want); err != nil {
+		return nil, nil, err
+	}
 	write, err := writeCidfile(f.cidfile)
 	if err != nil {
 		return nil, nil, err

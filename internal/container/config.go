@@ -3,6 +3,8 @@ package container
 import (
 	"time"
 
+	"nacre/internal/volume"
+
 	"github.com/opencontainers/go-digest"
 )
 
@@ -47,10 +49,10 @@ type Config struct {
 	Health      *Health       `json:"health,omitempty"` // nil: there is no health check
 	Log         LogConfig     `json:"log,omitzero"`
 
-	Volumes   []string  `json:"volumes,omitempty"` // as -v takes them, HOST made absolute
-	Network   Network   `json:"network,omitzero"`
-	Security  Security  `json:"security,omitzero"`
-	Resources Resources `json:"resources,omitzero"`
+	Mounts    []volume.Mount `json:"mounts,omitempty"`
+	Network   Network        `json:"network,omitzero"`
+	Security  Security       `json:"security,omitzero"`
+	Resources Resources      `json:"resources,omitzero"`
 }
 
 // Args is what is executed.

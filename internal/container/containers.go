@@ -50,6 +50,9 @@ type Container struct {
 	State   State
 	cs      *Containers
 	dir     string
+
+	// WithVolumes: Remove also removes the volumes that were made for this container alone.
+	WithVolumes bool
 }
 
 // Errors that callers decide on.
@@ -98,6 +101,19 @@ func (cs *Containers) Create(ctx context.Context, cfg Config, o NewOptions) (*Co
 		return nil, nil, err
 	}
 	defer remove()
+	hold, err := c.prepareMounts(ctx)
+	if err != nil {
+		return nil, nil, err
+	}
+	defer hold.Close()
+	made := false
+	defer func() {
+		if !made {
+			hold.Close()
+			c.WithVolumes = true
+			c.releaseMounts(ctx)
+		}
+	}()
 	if err := writeNew(dir, c); err != nil {
 		return nil, nil, fmt.Errorf("create container: %w", err)
 	}
@@ -124,7 +140,7 @@ func (cs *Containers) Create(ctx context.Context, cfg Config, o NewOptions) (*Co
 		lock.Unlock()
 		return nil, nil, err
 	}
-	c.Name = row.Name
+	c.Name, made = row.Name, true
 	return c, lock, nil
 }
 
@@ -284,6 +300,9 @@ func (c *Container) Remove(ctx context.Context) error {
 
 // drop removes the container, whose lock the caller holds.
 func (c *Container) drop(ctx context.Context) error {
+	if err := c.releaseMounts(ctx); err != nil {
+		return err
+	}
 	return c.cs.s.DropContainer(context.WithoutCancel(ctx), c.ID)
 }
 
@@ -294,7 +313,10 @@ func (cs *Containers) sweep(ctx context.Context) {
 		return
 	}
 	for _, r := range rows {
-		c := &Container{ID: r.ID, Name: r.Name, cs: cs, dir: cs.s.ContainerDir(r.ID)}
+		c, err := cs.load(r)
+		if err != nil {
+			c = &Container{ID: r.ID, Name: r.Name, cs: cs, dir: cs.s.ContainerDir(r.ID)}
+		}
 		if !store.ContainerLocked(c.dir) {
 			c.Remove(ctx)
 		}

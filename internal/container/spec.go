@@ -134,19 +134,6 @@ func (p *parts) addNetwork(context.Context) error {
 	return nil
 }
 
-// addMounts is what the user wants to see inside. What is mounted on a file that we give takes its place.
-func (p *parts) addMounts(context.Context) error {
-	mounts, err := bindMounts(p.c.Config.Volumes, p.lower)
-	if err != nil {
-		return err
-	}
-	p.spec.Mounts = append(p.spec.Mounts, mounts...)
-	p.files = slices.DeleteFunc(p.files, func(f sandbox.File) bool {
-		return slices.ContainsFunc(mounts, func(m specs.Mount) bool { return m.Destination == f.Path })
-	})
-	return nil
-}
-
 // addSecurity is confinement that differs from the default.
 func (p *parts) addSecurity(context.Context) error {
 	p.spec.Process.NoNewPrivileges = p.c.Config.Security.NoNewPrivileges

@@ -14,6 +14,8 @@ import (
 	"path"
 	"strings"
 	"unicode/utf8"
+
+	"github.com/opencontainers/go-digest"
 )
 
 // Types of mounts.
@@ -62,8 +64,9 @@ type Mount struct {
 	Perm         *uint32  `json:"perm,omitempty"`         // mode bits of its root
 	TmpfsOptions []string `json:"tmpfsOptions,omitempty"` // as given by --tmpfs, checked
 
-	// ImageID is the manifest an image's name stood for when the container was made.
-	ImageID string `json:"imageID,omitempty"`
+	// Of an image: what its name stood for when the container was made, the manifest and its diffIDs, bottom first.
+	ImageID string          `json:"imageID,omitempty"`
+	Layers  []digest.Digest `json:"layers,omitempty"`
 }
 
 // Flags are the command line's values, as they are.

@@ -64,7 +64,7 @@ type Store struct {
 }
 
 // The folders of a store.
-var folders = []string{"blobs/sha256", "blobs/sha512", "layers", "trees", "contexts", "containers", "locks", "owners", "partial", "uploads", "tmp"}
+var folders = []string{"blobs/sha256", "blobs/sha512", "layers", "trees", "contexts", "containers", "volumes", "locks", "owners", "partial", "uploads", "tmp"}
 
 // layoutFile makes blobs/ recognizable as that of an OCI image layout (image spec, image-layout.md).
 const layoutFile = `{"imageLayoutVersion":"1.0.0"}`

@@ -1,0 +1,421 @@
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"maps"
+	"os"
+	"slices"
+	"strings"
+	"time"
+
+	"nacre/internal/volume"
+
+	"github.com/spf13/cobra"
+)
+
+func volumeCommand(a *app) *cobra.Command {
+	cmd := &cobra.Command{
+		Use:     "volume",
+		Short:   "Look after volumes: directories that outlive containers",
+		Example: "  nacre volume create data\n  nacre run --rm -v data:/srv/data busybox ls /srv/data\n  nacre volume rm data",
+		Args:    cobra.ArbitraryArgs,
+		RunE:    group,
+	}
+	cmd.AddCommand(volumeCreateCommand(a), volumeListCommand(a), volumeInspectCommand(a), volumeRemoveCommand(a), volumePruneCommand(a))
+	return cmd
+}
+
+// volumes are those of the store.
+func (a *app) volumes(ctx context.Context) (*volume.Volumes, error) {
+	s, err := a.store(ctx)
+	if err != nil {
+		return nil, err
+	}
+	return volume.Open(s), nil
+}
+
+func volumeCreateCommand(a *app) *cobra.Command {
+	var o volume.CreateOptions
+	var labels, options []string
+	cmd := &cobra.Command{
+		Use:   "create [OPTIONS] [VOLUME]",
+		Short: "Make a volume",
+		Long: `Make a volume, of a random name unless one is given, and print its name. One that is there
+already is left as it is. With options it is not a directory of the store: type, device and o are
+mounted in its place, as mount(8) takes them, in each container that uses it.`,
+		Example: "  nacre volume create --label env=dev data\n  nacre volume create -o type=none -o o=bind -o device=/srv/data data\n" +
+			"  nacre volume create -o type=tmpfs -o device=tmpfs -o o=size=64m,uid=1000 scratch",
+		Args: maxArgs(1, "create takes one name"),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			if len(args) > 0 {
+				o.Name = args[0]
+				if err := volume.CheckName(o.Name); err != nil {
+					return fmt.Errorf("create %w", err)
+				}
+			}
+			var err error
+			if o.Labels, err = pairs("--label", labels); err != nil {
+				return err
+			}
+			if o.Options, err = pairs("--opt", options); err != nil {
+				return err
+			}
+			o.Anonymous = o.Name == ""
+			v, err := a.volumes(cmd.Context())
+			if err != nil {
+				return err
+			}
+			vol, err := v.Create(cmd.Context(), o)
+			if err != nil {
+				return err
+			}
+			_, err = fmt.Fprintln(a.stdout, vol.Name)
+			return err
+		},
+	}
+	fl := cmd.Flags()
+	fl.StringVarP(&o.Driver, "driver", "d", "local", "local is the one there is")
+	fl.StringArrayVar(&labels, "label", nil, "KEY[=VALUE] kept with the volume")
+	fl.StringArrayVarP(&options, "opt", "o", nil, "type=FILESYSTEM, device=WHAT or o=OPTIONS: mounted in place of a directory")
+	return cmd
+}
+
+// pairs reads values KEY[=VALUE] of a flag; nil if there are none.
+func pairs(flag string, values []string) (map[string]string, error) {
+	var out map[string]string
+	for _, s := range values {
+		key, value, _ := strings.Cut(s, "=")
+		if key == "" {
+			return nil, fmt.Errorf("%s %q: want KEY=VALUE", flag, s)
+		}
+		if out == nil {
+			out = map[string]string{}
+		}
+		out[key] = value
+	}
+	return out, nil
+}
+
+// volumeRow is a volume as docker's templates know it.
+type volumeRow struct {
+	Availability, Driver, Group, Labels, Links, Mountpoint, Name, Scope, Size, Status string
+
+	labels map[string]string
+}
+
+// Label is the value of a label, for templates.
+func (r volumeRow) Label(key string) string { return r.labels[key] }
+
+func newVolumeRow(v *volume.Volumes, vol volume.Volume) volumeRow {
+	var labels []string
+	for _, key := range slices.Sorted(maps.Keys(vol.Labels)) {
+		labels = append(labels, key+"="+vol.Labels[key])
+	}
+	return volumeRow{
+		Availability: "N/A", Driver: vol.Driver, Group: "N/A", Labels: strings.Join(labels, ","), Links: "N/A",
+		Mountpoint: v.Mountpoint(vol.Name), Name: vol.Name, Scope: "local", Size: "N/A", Status: "N/A", labels: vol.Labels,
+	}
+}
+
+func volumeListCommand(a *app) *cobra.Command {
+	var quiet bool
+	var filters []string
+	var format string
+	cmd := &cobra.Command{
+		Use:     "ls [OPTIONS]",
+		Aliases: []string{"list"},
+		Short:   "List volumes",
+		Example: "  nacre volume ls\n  nacre volume ls -q --filter dangling=true\n  nacre volume ls --filter label=env=dev --format '{{.Name}} {{.Mountpoint}}'",
+		Args:    noArgs,
+		RunE: func(cmd *cobra.Command, args []string) error {
+			v, err := a.volumes(cmd.Context())
+			if err != nil {
+				return err
+			}
+			keep, err := volumeFilter(v, filters)
+			if err != nil {
+				return err
+			}
+			list, err := v.List()
+			if err != nil {
+				return err
+			}
+			var rows []volumeRow
+			for _, vol := range list {
+				if !keep(vol) {
+					continue
+				}
+				if vol.Damaged != "" {
+					a.warnf("%s", vol.Damaged)
+				}
+				rows = append(rows, newVolumeRow(v, vol))
+			}
+			if quiet && format == "" {
+				format = "{{.Name}}"
+			}
+			return render(a.stdout, format, []column{{"DRIVER", "Driver"}, {"VOLUME NAME", "Name"}}, rows)
+		},
+	}
+	fl := cmd.Flags()
+	fl.BoolVarP(&quiet, "quiet", "q", false, "print names and nothing else")
+	fl.StringArrayVarP(&filters, "filter", "f", nil, "dangling=BOOL, driver=DRIVER, label=KEY[=VALUE] or name=PART")
+	fl.StringVar(&format, "format", "", `"table", "json", "table TEMPLATE" or a Go template`)
+	return cmd
+}
+
+// volumeFilter reads --filter: of one key any value may fit, of several all; of labels all.
+func volumeFilter(v *volume.Volumes, filters []string) (func(volume.Volume) bool, error) {
+	var drivers, names, labels []string
+	dangling := ""
+	for _, f := range filters {
+		key, value, ok := strings.Cut(f, "=")
+		if !ok {
+			return nil, fmt.Errorf("--filter %q: want KEY=VALUE", f)
+		}
+		switch key {
+		case "dangling":
+			switch value {
+			case "1", "true", "0", "false":
+				dangling = value
+			default:
+				return nil, fmt.Errorf("--filter dangling=%s: want true or false", value)
+			}
+		case "driver":
+			drivers = append(drivers, value)
+		case "label":
+			labels = append(labels, value)
+		case "name":
+			names = append(names, value)
+		default:
+			return nil, fmt.Errorf("--filter %s: unknown; want dangling, driver, label or name", key)
+		}
+	}
+	return func(vol volume.Volume) bool {
+		if dangling != "" && (dangling == "1" || dangling == "true") != (len(v.Users(vol.Name)) == 0) {
+			return false
+		}
+		if len(drivers) > 0 && !slices.Contains(drivers, vol.Driver) {
+			return false
+		}
+		if len(names) > 0 && !slices.ContainsFunc(names, func(part string) bool { return strings.Contains(vol.Name, part) }) {
+			return false
+		}
+		return !slices.ContainsFunc(labels, func(l string) bool { return !hasLabel(vol, l) })
+	}, nil
+}
+
+// hasLabel tells whether a volume has the label KEY, or KEY=VALUE.
+func hasLabel(vol volume.Volume, label string) bool {
+	key, want, valued := strings.Cut(label, "=")
+	have, ok := vol.Labels[key]
+	return ok && (!valued || have == want)
+}
+
+// volumeDetail is a volume as docker's inspect shows it.
+type volumeDetail struct {
+	CreatedAt  string
+	Driver     string
+	Labels     map[string]string
+	Mountpoint string
+	Name       string
+	Options    map[string]string
+	Scope      string
+}
+
+func volumeInspectCommand(a *app) *cobra.Command {
+	var format string
+	cmd := &cobra.Command{
+		Use:               "inspect [OPTIONS] VOLUME...",
+		Short:             "Show all that is known of volumes, as JSON",
+		Example:           "  nacre volume inspect data\n  nacre volume inspect --format '{{.Mountpoint}}' data",
+		Args:              minArgs(1, "inspect needs a volume"),
+		ValidArgsFunction: a.completeVolumes,
+		RunE: func(cmd *cobra.Command, args []string) error {
+			v, err := a.volumes(cmd.Context())
+			if err != nil {
+				return err
+			}
+			found := []volumeDetail{}
+			var errs several
+			for _, name := range args {
+				vol, err := v.Get(name)
+				if err != nil {
+					errs = append(errs, noVolume(name, err))
+					continue
+				}
+				found = append(found, volumeDetail{
+					CreatedAt: vol.Created.Format(time.RFC3339), Driver: vol.Driver, Labels: vol.Labels,
+					Mountpoint: v.Mountpoint(vol.Name), Name: vol.Name, Options: vol.Options, Scope: "local",
+				})
+			}
+			if format != "" {
+				err = render(a.stdout, format, nil, found)
+			} else {
+				enc := json.NewEncoder(a.stdout)
+				enc.SetEscapeHTML(false)
+				enc.SetIndent("", "    ")
+				err = enc.Encode(found)
+			}
+			if err != nil {
+				return err
+			}
+			return errs.orNil()
+		},
+	}
+	cmd.Flags().StringVarP(&format, "format", "f", "", `"json" or a Go template`)
+	return cmd
+}
+
+// noVolume is err, in docker's words where there is no such volume.
+func noVolume(name string, err error) error {
+	if errors.Is(err, volume.ErrAbsent) {
+		return &hintError{fmt.Errorf("no such volume: %s", name), "nacre volume ls lists what there is"}
+	}
+	return err
+}
+
+func volumeRemoveCommand(a *app) *cobra.Command {
+	var force bool
+	cmd := &cobra.Command{
+		Use:               "rm [OPTIONS] VOLUME...",
+		Aliases:           []string{"remove"},
+		Short:             "Remove volumes that no container uses, with all that is in them",
+		Example:           "  nacre volume rm data\n  nacre volume rm -f data scratch",
+		Args:              minArgs(1, "rm needs a volume"),
+		ValidArgsFunction: a.completeVolumes,
+		RunE: func(cmd *cobra.Command, args []string) error {
+			v, err := a.volumes(cmd.Context())
+			if err != nil {
+				return err
+			}
+			var errs several
+			for _, name := range args {
+				err := v.Remove(cmd.Context(), name)
+				if force && errors.Is(err, volume.ErrAbsent) {
+					err = nil
+				}
+				if used := (*volume.InUseError)(nil); errors.As(err, &used) {
+					err = &hintError{err, usedHint(used)}
+				}
+				if err != nil {
+					errs = append(errs, noVolume(name, err))
+					continue
+				}
+				fmt.Fprintln(a.stdout, name)
+			}
+			return errs.orNil()
+		},
+	}
+	cmd.Flags().BoolVarP(&force, "force", "f", false, "do not mind volumes that are not there")
+	return cmd
+}
+
+// usedHint says how to be rid of what uses a volume.
+func usedHint(e *volume.InUseError) string {
+	if len(e.Users) == 0 {
+		return "a container is being made with it"
+	}
+	var ids []string
+	for _, id := range e.Users {
+		ids = append(ids, id[:min(12, len(id))])
+	}
+	return "stop and remove what uses it: nacre rm -f " + strings.Join(ids, " ")
+}
+
+func volumePruneCommand(a *app) *cobra.Command {
+	var f pruneFlags
+	cmd := &cobra.Command{
+		Use:   "prune [OPTIONS]",
+		Short: "Remove volumes that no container uses and nobody gave a name",
+		Example: "  nacre volume prune -f\n  nacre volume prune -a --filter label!=keep\n" +
+			"  nacre volume prune -f --filter label=env=test",
+		Args: noArgs,
+		RunE: func(cmd *cobra.Command, args []string) error {
+			o, err := volumePruneOptions(f)
+			if err != nil {
+				return err
+			}
+			what := "anonymous local volumes not used by at least one container"
+			if o.All {
+				what = "all local volumes not used by at least one container"
+			}
+			if !f.force {
+				if ok, err := a.confirm(cmd.Context(), "WARNING! This will remove "+what+"."); err != nil || !ok {
+					return err
+				}
+			}
+			v, err := a.volumes(cmd.Context())
+			if err != nil {
+				return err
+			}
+			r, err := v.Prune(cmd.Context(), o)
+			a.printPrunedVolumes(r)
+			fmt.Fprintln(a.stdout, "Total reclaimed space:", humanSize(r.Bytes))
+			return err
+		},
+	}
+	fl := cmd.Flags()
+	fl.BoolVarP(&f.all, "all", "a", false, "also volumes that have a name")
+	fl.BoolVarP(&f.force, "force", "f", false, "do not ask")
+	fl.StringArrayVar(&f.filters, "filter", nil, "label=KEY[=VALUE], label!=KEY[=VALUE] or all=BOOL")
+	return cmd
+}
+
+func volumePruneOptions(f pruneFlags) (volume.PruneOptions, error) {
+	o := volume.PruneOptions{All: f.all}
+	var want, not []string
+	for _, filter := range f.filters {
+		key, value, ok := strings.Cut(filter, "=")
+		switch {
+		case !ok:
+			return o, fmt.Errorf("--filter %q: want KEY=VALUE", filter)
+		case key == "label":
+			want = append(want, value)
+		case key == "label!":
+			not = append(not, value)
+		case key == "all" && (value == "1" || value == "true"):
+			o.All = true
+		case key == "all" && (value == "0" || value == "false"):
+		default:
+			return o, fmt.Errorf("--filter %s: unknown; want label, label! or all=true", filter)
+		}
+	}
+	o.Keep = func(vol volume.Volume) bool {
+		return slices.ContainsFunc(want, func(l string) bool { return !hasLabel(vol, l) }) ||
+			slices.ContainsFunc(not, func(l string) bool { return hasLabel(vol, l) })
+	}
+	return o, nil
+}
+
+func (a *app) printPrunedVolumes(r volume.PruneReport) {
+	if len(r.Names) == 0 {
+		return
+	}
+	fmt.Fprintln(a.stdout, "Deleted Volumes:")
+	for _, name := range r.Names {
+		fmt.Fprintln(a.stdout, name)
+	}
+	fmt.Fprintln(a.stdout)
+}
+
+// completeVolumes completes names of volumes.
+func (a *app) completeVolumes(cmd *cobra.Command, args []string, _ string) ([]string, cobra.ShellCompDirective) {
+	if _, err := os.Stat(a.rootFolder()); err != nil {
+		return nil, cobra.ShellCompDirectiveNoFileComp
+	}
+	v, err := a.volumes(cmd.Context())
+	if err != nil {
+		return nil, cobra.ShellCompDirectiveError
+	}
+	list, _ := v.List()
+	var names []string
+	for _, vol := range list {
+		if !slices.Contains(args, vol.Name) {
+			names = append(names, vol.Name)
+		}
+	}
+	return names, cobra.ShellCompDirectiveNoFileComp
+}
