@@ -32,7 +32,7 @@ conformance: build
 	@scripts/setup tools
 	cd conformance && $(GO) vet ./... && $(GO) test -count=1 ./... && $(GO) run . -run '$(CASES)'
 
-# make bench W=W3 runs one workload; W=W1,W3 some; N=11 more rounds.
+# make bench W=W3 runs one workload; W=W1,W3 some; W=curves how costs grow. N=11 more rounds, N=5,W2=3 fewer of one.
 bench: build
 	@scripts/setup tools bench
 	$(GO) run ./bench -nacre bin/nacre -w $(W) -n $(N)

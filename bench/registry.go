@@ -9,7 +9,6 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
-	"runtime"
 	"strconv"
 	"strings"
 	"time"
@@ -32,7 +31,7 @@ type registryCase struct {
 // prepare makes the layers to push, once.
 func prepareRegistries() {
 	for i := range 5 {
-		content("big", 50+i, 100_000_000)
+		content("big", 50+i, scaled(bigLayer))
 	}
 	for i := range 100 {
 		content("small", 1000+i, 10_000)
@@ -40,7 +39,7 @@ func prepareRegistries() {
 }
 
 var registryCases = []registryCase{
-	{"push of 5 layers of 100 MB", 2, pushOf("big", 5, 100_000_000)},
+	{"push of 5 layers of 100 MB", 2, pushOf("big", 5, bigLayer)},
 	{"pull of 5 layers of 100 MB", 0, pullOf("big")},
 	{"push of 100 layers of 10 KB", 0, pushOf("small", 100, 10_000)},
 	{"pull of 100 layers of 10 KB", 0, pullOf("small")},
@@ -57,7 +56,7 @@ type registryRow struct {
 
 // measureRegistries runs all rounds, each with fresh servers in turns.
 func measureRegistries(o options) ([]registryRow, error) {
-	if _, err := exec.LookPath("wrk"); err != nil {
+	if _, err := exec.LookPath("wrk"); err != nil && scale == 1 {
 		return nil, fmt.Errorf("wrk is not installed: scripts/setup tools bench does it: %w", err)
 	}
 	prepareRegistries()
@@ -65,10 +64,10 @@ func measureRegistries(o options) ([]registryRow, error) {
 	for _, s := range servers(o) {
 		rows = append(rows, registryRow{s, make([][]cost, len(registryCases))})
 	}
-	for round := range o.rounds {
+	for round := range o.roundsOf(registryWorkload) {
 		for i := range rows {
 			i := (i + round) % len(rows)
-			fmt.Fprintf(os.Stderr, "R round %d of %d: %s\n", round+1, o.rounds, rows[i].server.name)
+			fmt.Fprintf(os.Stderr, "R round %d of %d: %s\n", round+1, o.roundsOf(registryWorkload), rows[i].server.name)
 			if err := rows[i].measure(o); err != nil {
 				return nil, fmt.Errorf("%s: %w", rows[i].server.name, err)
 			}
@@ -103,7 +102,7 @@ func (r registryRow) measure(o options) error {
 		if err != nil {
 			return err
 		}
-		r.costs[i] = append(r.costs[i], cost{wall / time.Duration(n), (after - before) / time.Duration(n), peak})
+		r.costs[i] = append(r.costs[i], cost{wall: wall / time.Duration(n), cpu: (after - before) / time.Duration(n), rss: peak})
 	}
 	return nil
 }
@@ -112,6 +111,9 @@ func (r registryRow) measure(o options) error {
 // names them.
 func pushOf(repo string, layers, size int) func(*server) (int, error) {
 	return func(s *server) (int, error) {
+		if size == bigLayer {
+			size = scaled(size)
+		}
 		var g errgroup.Group
 		g.SetLimit(5)
 		descs := make([]string, layers)
@@ -225,9 +227,17 @@ func discard(url string) error {
 	return err
 }
 
-// wrk asks for one path over 32 connections for three seconds.
+// wrk asks for one path over 32 connections for three seconds. To try the workload, a few requests do.
 func wrk(path string) func(*server) (int, error) {
 	return func(s *server) (int, error) {
+		if scale < 1 {
+			for range 10 {
+				if _, err := get(s.url + path); err != nil {
+					return 0, err
+				}
+			}
+			return 10, nil
+		}
 		cmd := exec.Command("wrk", "-t1", "-c32", "-d3s", "-H", "Accept: "+manifestType, s.url+path)
 		out, err := cmd.CombinedOutput()
 		if err != nil {
@@ -275,9 +285,9 @@ func digestOf(data []byte) string { return fmt.Sprintf("sha256:%x", sha256.Sum25
 // registryTable is what was found, one table for all cases.
 func registryTable(rows []registryRow, rounds int) string {
 	var b strings.Builder
-	fmt.Fprintf(&b, "\n## Registry\n\n%s, %d processors, %s; medians of %d rounds. Processor time of the server's process, by request where there are many; "+
+	fmt.Fprintf(&b, "\n%s; medians of %d rounds. Processor time of the server's process, by request where there are many; "+
 		"memory is its largest since the start. The ratio is of processor time.\n",
-		time.Now().Format("2 January 2006"), runtime.NumCPU(), kernel(), rounds)
+		machine(), rounds)
 	b.WriteString("\n| | | processor | elapsed | memory | ratio | goal |\n|---|---|--:|--:|--:|--:|--:|\n")
 	for i, c := range registryCases {
 		cpu := func(r registryRow) time.Duration {

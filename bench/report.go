@@ -1,14 +1,10 @@
 package main
 
 import (
-	"bytes"
-	"errors"
 	"fmt"
 	"io"
-	"io/fs"
-	"os"
-	"runtime"
 	"strings"
+	"text/tabwriter"
 	"time"
 )
 
@@ -16,94 +12,114 @@ import (
 type results struct {
 	workload workload
 	rounds   int
-	rows     []row // nacre's is the first
+	took     time.Duration // all of it, with what is not measured
+	rows     []row         // nacre's is the first
+	floor    row
 }
 
 type row struct {
 	name, version string
-	costs         [][]cost // by case, then by round
+	costs         [][]cost // by case, then by round; nil: it does not do this
 }
 
-// line is what is said of one builder in one case.
-type line struct {
-	builder, wall, cpu, rss, ratio, goal string
+func (r *row) add(costs []cost) {
+	if r.costs == nil {
+		r.costs = make([][]cost, len(costs))
+	}
+	for i, c := range costs {
+		r.costs[i] = append(r.costs[i], c)
+	}
 }
 
-// lines of one case. The ratio is how many times as long as nacre a peer takes.
-func (r results) lines(c int) []line {
-	var out []line
-	wallOf := func(row row) time.Duration { return median(row.costs[c], func(x cost) time.Duration { return x.wall }) }
-	ours := wallOf(r.rows[0])
+func (r row) wall(c int) time.Duration {
+	return median(r.costs[c], func(x cost) time.Duration { return x.wall })
+}
+
+// heads are the columns of a table, after the title of the case.
+var heads = []string{"elapsed", "on disk", "processor", "memory", "written", "to nacre", "goal", "to floor"}
+
+// lines of one case, each with a column for its name and for each of heads. Ratios are of
+// elapsed time.
+func (r results) lines(c int) (out [][]string) {
+	ours := r.rows[0].wall(c)
 	for i, row := range r.rows {
-		l := line{
-			builder: strings.TrimSpace(row.name + " " + row.version),
-			wall:    fmt.Sprintf("%.3f s", wallOf(row).Seconds()),
-			cpu:     fmt.Sprintf("%.2f s", median(row.costs[c], func(x cost) time.Duration { return x.cpu }).Seconds()),
-			rss:     fmt.Sprintf("%d MB", median(row.costs[c], func(x cost) int64 { return x.rss })/1e6),
+		if row.costs == nil {
+			continue
 		}
+		ratio, goal, floor := "", "", ""
 		if i > 0 {
-			l.ratio = fmt.Sprintf("%.1f×", wallOf(row).Seconds()/ours.Seconds())
+			ratio = times(row.wall(c), ours)
 			if g := r.workload.cases[c].goal[row.name]; g > 0 {
-				l.goal = fmt.Sprintf("%.1f×", g)
+				goal = fmt.Sprintf("%.1f×", g)
 			}
 		}
-		out = append(out, l)
+		if r.floor.costs != nil {
+			floor = times(row.wall(c), r.floor.wall(c))
+		}
+		out = append(out, append(figures(strings.TrimSpace(row.name+" "+row.version), row.costs[c]), ratio, goal, floor))
+	}
+	if r.floor.costs != nil {
+		out = append(out, append(figures("floor: "+r.workload.cases[c].floor, r.floor.costs[c]), times(r.floor.wall(c), ours), "", ""))
 	}
 	return out
 }
 
+func figures(name string, costs []cost) []string {
+	of := func(f func(cost) time.Duration) float64 { return median(costs, f).Seconds() }
+	return []string{
+		name,
+		fmt.Sprintf("%.3f s", of(func(x cost) time.Duration { return x.wall })),
+		fmt.Sprintf("%.3f s", of(func(x cost) time.Duration { return x.disk })),
+		fmt.Sprintf("%.2f s", of(func(x cost) time.Duration { return x.cpu })),
+		fmt.Sprintf("%d MB", median(costs, func(x cost) int64 { return x.rss })/1e6),
+		fmt.Sprintf("%.1f MB", float64(median(costs, func(x cost) int64 { return x.written }))/1e6),
+	}
+}
+
+// times says how many times b a is.
+func times(a, b time.Duration) string {
+	ratio := a.Seconds() / b.Seconds()
+	if ratio < 9.95 {
+		return fmt.Sprintf("%.2f×", ratio)
+	}
+	return fmt.Sprintf("%.0f×", ratio)
+}
+
+// print shows the tables in a terminal.
 func (r results) print(w io.Writer) {
 	for c, info := range r.workload.cases {
 		fmt.Fprintf(w, "\n%s  %s (median of %d)\n", r.workload.name, info.title, r.rounds)
-		fmt.Fprintf(w, "    %-28s %10s %10s %8s %8s %8s\n", "", "elapsed", "processor", "memory", "ratio", "goal")
+		t := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
+		fmt.Fprintf(t, "    \t%s\n", strings.Join(heads, "\t"))
 		for _, l := range r.lines(c) {
-			fmt.Fprintf(w, "    %-28s %10s %10s %8s %8s %8s\n", l.builder, l.wall, l.cpu, l.rss, l.ratio, l.goal)
+			fmt.Fprintf(t, "    %s\n", strings.Join(l, "\t"))
+		}
+		_ = t.Flush() // to standard output or memory
+		for _, n := range info.notes {
+			fmt.Fprintln(w, "   ", n)
 		}
 	}
+	fmt.Fprintf(w, "%s took %.0f s, %.0f s a round\n", r.workload.name, r.took.Seconds(), r.took.Seconds()/float64(r.rounds))
 }
 
-const pageHead = `# Benchmarks
-
-Whole commands as a user starts them, from the start of the process to its end, measured by ` + "`make bench`" + ` (` + "`make bench W=W3`" + ` for one
-workload). All builders run in turns on the same machine, each with its own store on the same disk, with RUN on the host's network. Figures are medians.
-Processor time counts every process, a daemon's too; memory is the largest of any one process. The ratio is how many times as long as nacre
-the builder takes; the goal is the ratio the design asks for.
-`
-
-// writeSection puts a workload's tables into the page, in place of what an earlier run said of it.
-func writeSection(page, name, tables string) error {
-	text, err := os.ReadFile(page)
-	if errors.Is(err, fs.ErrNotExist) {
-		text, err = []byte(pageHead), nil
-	}
-	if err != nil {
-		return err
-	}
-	begin, end := "<!-- "+name+" -->\n", "<!-- end of "+name+" -->\n"
-	section := begin + tables + end
-	if i, j := bytes.Index(text, []byte(begin)), bytes.Index(text, []byte(end)); i >= 0 && j > i {
-		text = append(append(text[:i:i], section...), text[j+len(end):]...)
-	} else {
-		text = append(append(text, '\n'), section...)
-	}
-	return os.WriteFile(page, text, 0o644)
-}
-
+// markdown is the same for the page.
 func (r results) markdown() string {
 	var b strings.Builder
-	fmt.Fprintf(&b, "\n## %s\n\n%s, %d processors, %s; %d rounds.\n", r.workload.name, time.Now().Format("2 January 2006"), runtime.NumCPU(), kernel(), r.rounds)
+	fmt.Fprintf(&b, "\n%s; medians of %d rounds of %.0f s.\n", machine(), r.rounds, r.took.Seconds()/float64(r.rounds))
 	for c, info := range r.workload.cases {
-		fmt.Fprintf(&b, "\n| %s | elapsed | processor | memory | ratio | goal |\n|---|--:|--:|--:|--:|--:|\n", info.title)
+		b.WriteString("\n" + tableHead(info.title, heads))
 		for _, l := range r.lines(c) {
-			fmt.Fprintf(&b, "| %s | %s | %s | %s | %s | %s |\n", l.builder, l.wall, l.cpu, l.rss, l.ratio, l.goal)
+			fmt.Fprintf(&b, "| %s |\n", strings.Join(l, " | "))
+		}
+		for _, n := range info.notes {
+			fmt.Fprintf(&b, "\n%s\n", n)
 		}
 	}
 	b.WriteByte('\n')
 	return b.String()
 }
 
-func kernel() string {
-	data, _ := os.ReadFile("/proc/sys/kernel/osrelease")
-	version, _, _ := strings.Cut(strings.TrimSpace(string(data)), "-")
-	return "Linux " + version
+// tableHead begins a table whose first column is text, and figures the others.
+func tableHead(title string, heads []string) string {
+	return "| " + title + " | " + strings.Join(heads, " | ") + " |\n|---|" + strings.Repeat("--:|", len(heads)) + "\n"
 }

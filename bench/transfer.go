@@ -1,6 +1,7 @@
 package main
 
 import (
+	"encoding/json"
 	"errors"
 	"fmt"
 	"os"
@@ -10,17 +11,22 @@ import (
 )
 
 // hub is the registry that all builders push to and pull from: Debian's docker-registry,
-// which favours none of them. It runs from its first use to the end of the benchmark.
+// which favours none of them. It runs from the first workload to the last.
 var hub struct {
 	server *server
-	addr   string // 127.0.0.1:PORT
+	hubNames
+}
+
+// hubNames makes names of images in the hub.
+type hubNames struct{ addr string } // 127.0.0.1:PORT
+
+// name is another repository for each builder and round, so that nothing of what is pushed is there.
+func (h hubNames) name(what string, b builder, round int) string {
+	return fmt.Sprintf("%s/%s-%s-%d", h.addr, what, strings.ReplaceAll(b.name(), " ", "-"), round)
 }
 
 // startHub starts it with an empty folder.
 func startHub(dir string) error {
-	if hub.server != nil {
-		return nil
-	}
 	if _, err := exec.LookPath("docker-registry"); err != nil {
 		return errors.New("docker-registry is not installed: scripts/setup tools bench does it")
 	}
@@ -37,9 +43,6 @@ func startHub(dir string) error {
 }
 
 func stopHub() {
-	if hub.server == nil {
-		return
-	}
 	_ = hub.server.stop()
 	_ = os.RemoveAll(filepath.Dir(hub.server.dir))
 	hub.server = nil
@@ -50,12 +53,31 @@ const (
 	bigLayer  = 100_000_000
 )
 
+var w6 = workload{
+	name: "W6", title: "W6: pull",
+	cases: []caseInfo{
+		{
+			title: "pull of Debian, one layer of 122 MB, ready to run", floor: "fetch, gunzip, sha256",
+			goal: map[string]float64{"docker": 1.9, "buildah": 2.3, "podman": 2.3, "buildkit": 1.96},
+		},
+		{
+			title: "pull of ten layers of 100 MB, ready to run", floor: "fetch, gunzip, sha256, two layers at once",
+			goal:  map[string]float64{"docker": 3.8, "buildah": 4.1, "podman": 4.1, "buildkit": 4},
+			notes: []string{"buildkit fetches nothing that no step needs: its pull is a build of RUN true."},
+		},
+	},
+	prepare: prepareW6, round: roundW6, floor: floorW6,
+}
+
+// pulled are the images of W6.
+var pulled = []string{"debian", "big"}
+
 // prepareBig makes the context of an image of ten layers of 100 MB, which compress to some
 // 60 percent, as programs do.
 func prepareBig(dir string) error {
-	done := filepath.Join(dir, "done-1")
-	if _, err := os.Stat(done); err == nil {
-		return nil
+	ready, done, err := prepared(dir)
+	if err != nil || ready {
+		return err
 	}
 	var dockerfile strings.Builder
 	dockerfile.WriteString("FROM busybox\n")
@@ -71,7 +93,7 @@ func prepareBig(dir string) error {
 	if err := write(dir, map[string]string{"Dockerfile": dockerfile.String()}); err != nil {
 		return err
 	}
-	return os.WriteFile(done, nil, 0o644)
+	return done()
 }
 
 // writeBig goes by small pieces: the kernel counts a parent's largest memory as its child's, when
@@ -82,7 +104,7 @@ func writeBig(file string, seed uint64) error {
 		return err
 	}
 	noise, buf := newNoise(seed), make([]byte, 100_000)
-	for n := 0; n < bigLayer && err == nil; n += len(buf) {
+	for n := 0; n < scaled(bigLayer) && err == nil; n += len(buf) {
 		noise.fill(buf)
 		for j := range buf {
 			buf[j] = buf[j]&0x1f | 0x60
@@ -94,26 +116,29 @@ func writeBig(file string, seed uint64) error {
 
 // prepareW6 has the images to pull pushed to the hub, by nacre, with gzip.
 func prepareW6(dir string) error {
-	if err := errors.Join(prepareBig(filepath.Join(filepath.Dir(dir), "big")), startHub(filepath.Dir(dir))); err != nil {
+	if err := os.MkdirAll(dir, 0o755); err != nil {
 		return err
 	}
-	base, err := exec.Command("scripts/setup", "debian").Output()
+	big := filepath.Join(filepath.Dir(dir), "big")
+	if err := prepareBig(big); err != nil {
+		return err
+	}
+	tar, err := debianBase()
 	if err != nil {
-		return fmt.Errorf("scripts/setup debian: %w", err)
+		return err
 	}
 	n := newNacre(program, filepath.Join(filepath.Dir(dir), "w6-store"), busybox)
 	defer n.close()
 	if err := n.reset(); err != nil {
 		return err
 	}
-	if err := n.add(strings.TrimSpace(string(base)), "debian"); err != nil {
+	if err := n.add(tar, "debian"); err != nil {
 		return err
 	}
-	big := filepath.Join(filepath.Dir(dir), "big")
-	if _, err := n.build(big+"/ctx", big+"/Dockerfile", "big"); err != nil {
+	if err := n.base(big+"/ctx", big+"/Dockerfile", "big"); err != nil {
 		return err
 	}
-	for _, name := range []string{"debian", "big"} {
+	for _, name := range pulled {
 		if _, err := n.push(name, hub.addr+"/"+name); err != nil {
 			return err
 		}
@@ -123,7 +148,7 @@ func prepareW6(dir string) error {
 
 func roundW6(_ string, b builder, _ int) ([]cost, error) {
 	var costs []cost
-	for _, name := range []string{"debian", "big"} {
+	for _, name := range pulled {
 		if err := b.reset(); err != nil {
 			return nil, err
 		}
@@ -137,44 +162,64 @@ func roundW6(_ string, b builder, _ int) ([]cost, error) {
 	return costs, nil
 }
 
-func prepareW7(dir string) error {
-	return errors.Join(prepareW4(dir), startHub(filepath.Dir(dir)))
+// floorW6 fetches the layers themselves.
+func floorW6(string, int) ([]cost, error) {
+	var costs []cost
+	for _, name := range pulled {
+		data, err := get("http://" + hub.addr + "/v2/" + name + "/manifests/latest")
+		if err != nil {
+			return nil, err
+		}
+		var m struct{ Layers []struct{ Digest string } }
+		if err := json.Unmarshal(data, &m); err != nil {
+			return nil, err
+		}
+		args := []string{"fetch"}
+		for _, l := range m.Layers {
+			args = append(args, "http://"+hub.addr+"/v2/"+name+"/blobs/"+l.Digest)
+		}
+		c, err := floorOf(args...)
+		if err != nil {
+			return nil, err
+		}
+		costs = append(costs, c)
+	}
+	return costs, nil
 }
 
-// roundW7 pushes what was built before, and builds and pushes. The repository is another every
-// time, so that nothing of it is there.
-func roundW7(dir string, b builder, round int) ([]cost, error) {
-	if err := b.reset(); err != nil {
-		return nil, err
-	}
-	if _, err := b.build(dir+"/ctx", dir+"/base.Dockerfile", "w4base"); err != nil {
-		return nil, err
-	}
-	settle()
-	built, err := b.build(dir+"/ctx", dir+"/Dockerfile", "w7")
-	if err != nil {
-		return nil, err
-	}
-	settle()
-	pushed, err := b.push("w7", fmt.Sprintf("%s/w7-%s-%d", hub.addr, b.name(), round))
-	if err != nil {
-		return nil, err
-	}
-	both := cost{built.wall + pushed.wall, built.cpu + pushed.cpu, max(built.rss, pushed.rss)}
-	return []cost{pushed, both}, nil
+var w9 = workload{
+	name: "W9", title: "W9: save",
+	cases: []caseInfo{{
+		title: "save of a built image of ten layers of 100 MB", floor: "copy_file_range of the same bytes",
+	}},
+	prepare: func(dir string) error {
+		if err := os.MkdirAll(dir, 0o755); err != nil {
+			return err
+		}
+		return prepareBig(filepath.Join(filepath.Dir(dir), "big"))
+	},
+	round: roundW9,
+	floor: func(dir string, _ int) ([]cost, error) {
+		out := dir + "/floor"
+		defer os.Remove(out)
+		settle()
+		c, err := floorOf("copy", filepath.Join(filepath.Dir(dir), "big/ctx"), out)
+		return []cost{c}, err
+	},
 }
 
-func prepareW9(dir string) error { return prepareBig(filepath.Join(filepath.Dir(dir), "big")) }
-
+// roundW9 builds once and saves in every round.
 func roundW9(dir string, b builder, round int) ([]cost, error) {
 	big := filepath.Join(filepath.Dir(dir), "big")
-	if err := b.reset(); err != nil {
-		return nil, err
+	if round == 0 {
+		if err := b.reset(); err != nil {
+			return nil, err
+		}
+		if _, err := b.build(big+"/ctx", big+"/Dockerfile", "big"); err != nil {
+			return nil, err
+		}
 	}
-	if _, err := b.build(big+"/ctx", big+"/Dockerfile", "big"); err != nil {
-		return nil, err
-	}
-	file := filepath.Join(filepath.Dir(dir), fmt.Sprintf("saved-%s-%d.tar", b.name(), round))
+	file := filepath.Join(dir, "saved.tar")
 	defer os.Remove(file)
 	settle()
 	c, err := b.save("big", file)
