@@ -170,7 +170,7 @@ func moveIn(from, to, name string) error {
 	return nil
 }
 
-// dressAs gives directory to the owner, mode, attributes and time of from, as far as this user can.
+// dressAs gives directory to the owner, mode and attributes of from, as far as this user can.
 func dressAs(to, from string) error {
 	var st unix.Stat_t
 	if err := unix.Lstat(from, &st); err != nil {
@@ -184,10 +184,7 @@ func dressAs(to, from string) error {
 	if err := unix.Chmod(to, st.Mode&0o7777); err != nil {
 		return &os.PathError{Op: "chmod", Path: to, Err: err}
 	}
-	if err := copyXattrs(to, from); err != nil {
-		return err
-	}
-	return unix.UtimesNanoAt(unix.AT_FDCWD, to, []unix.Timespec{st.Atim, st.Mtim}, unix.AT_SYMLINK_NOFOLLOW)
+	return copyXattrs(to, from)
 }
 
 func copyXattrs(to, from string) error {
