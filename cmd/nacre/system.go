@@ -89,8 +89,8 @@ what is wrong is dropped or made anew, and never what is right.`,
 }
 
 type pruneFlags struct {
-	all, force bool
-	filters    []string
+	all, force, volumes bool
+	filters             []string
 }
 
 func pruneCommand(a *app) *cobra.Command {
@@ -98,17 +98,21 @@ func pruneCommand(a *app) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:     "prune [OPTIONS]",
 		Short:   "Remove dangling images and the build cache",
-		Example: "  nacre system prune -f\n  nacre system prune -a --filter until=24h",
+		Example: "  nacre system prune -f\n  nacre system prune -a --filter until=24h\n  nacre system prune -f --volumes",
 		Args:    noArgs,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			what := "all dangling images and the build cache"
 			if f.all {
 				what = "all images and the build cache"
 			}
+			if f.volumes {
+				what += ", and anonymous volumes that no container uses"
+			}
 			return runPrune(cmd, a, f, what, true)
 		},
 	}
 	f.register(cmd)
+	cmd.Flags().BoolVar(&f.volumes, "volumes", false, "also anonymous volumes that no container uses")
 	return cmd
 }
 
@@ -146,7 +150,16 @@ func runPrune(cmd *cobra.Command, a *app, f pruneFlags, what string, cache bool)
 	if err := f.apply(&o); err != nil {
 		return err
 	}
-	return a.prune(cmd.Context(), f.force, what, o)
+	if !f.force {
+		if ok, err := a.confirm(cmd.Context(), "This will remove "+what+"."); err != nil || !ok {
+			return err
+		}
+	}
+	freed, err := a.pruneVolumes(cmd.Context(), f)
+	if err != nil {
+		return err
+	}
+	return a.pruneNow(cmd.Context(), o, freed)
 }
 
 // prune removes what o says, after asking unless force is set, and lists it.
@@ -156,6 +169,11 @@ func (a *app) prune(ctx context.Context, force bool, what string, o store.PruneO
 			return err
 		}
 	}
+	return a.pruneNow(ctx, o, 0)
+}
+
+// pruneNow removes what o says and lists it; freed bytes are counted with it.
+func (a *app) pruneNow(ctx context.Context, o store.PruneOptions, freed int64) error {
 	s, err := a.store(ctx)
 	if err != nil {
 		return err
@@ -164,6 +182,7 @@ func (a *app) prune(ctx context.Context, force bool, what string, o store.PruneO
 	if err != nil {
 		return err
 	}
+	r.Bytes += freed
 	printPruned(a, r)
 	return nil
 }

@@ -26,10 +26,14 @@ func printUsage(a *app, u store.Usage, format string, verbose bool) error {
 	if verbose {
 		return printUsageVerbose(a, u)
 	}
+	volumes, _, err := a.volumeUsage()
+	if err != nil {
+		return err
+	}
 	return render(a.stdout, format, []column{
 		{"TYPE", "Type"}, {"TOTAL", "TotalCount"}, {"ACTIVE", "Active"}, {"SIZE", "Size"}, {"RECLAIMABLE", "Reclaimable"},
 	}, []usageRow{
-		newUsageRow("Images", u.Images), newUsageRow("Build Cache", u.Cache), newUsageRow("Cache Mounts", u.CacheDirs), newUsageRow("Contexts", u.Contexts),
+		newUsageRow("Images", u.Images), newUsageRow("Local Volumes", volumes), newUsageRow("Build Cache", u.Cache), newUsageRow("Cache Mounts", u.CacheDirs), newUsageRow("Contexts", u.Contexts),
 		newUsageRow("Compressed", u.Forms), newUsageRow("Pushed", u.Pushed), newUsageRow("Temporary", u.Temp), newUsageRow("Unused", u.Unused),
 	})
 }
@@ -53,6 +57,14 @@ func printUsageVerbose(a *app, u store.Usage) error {
 		{"REPOSITORY", "Repository"}, {"TAG", "Tag"}, {"IMAGE ID", "ID"}, {"CREATED", "CreatedSince"},
 		{"SIZE", "Size"}, {"SHARED SIZE", "SharedSize"}, {"UNIQUE SIZE", "UniqueSize"},
 	}, images); err != nil {
+		return err
+	}
+	total, volumes, err := a.volumeUsage()
+	if err != nil {
+		return err
+	}
+	fmt.Fprintf(a.stdout, "\nLocal Volumes space usage: %s\n\n", humanSize(total.Size))
+	if err := render(a.stdout, "", []column{{"VOLUME NAME", "Name"}, {"LINKS", "Links"}, {"SIZE", "Size"}}, volumes); err != nil {
 		return err
 	}
 	var records []cacheUsageRow

@@ -5,7 +5,6 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"maps"
 	"os"
 	"slices"
 	"strings"
@@ -99,27 +98,6 @@ func pairs(flag string, values []string) (map[string]string, error) {
 	return out, nil
 }
 
-// volumeRow is a volume as docker's templates know it.
-type volumeRow struct {
-	Availability, Driver, Group, Labels, Links, Mountpoint, Name, Scope, Size, Status string
-
-	labels map[string]string
-}
-
-// Label is the value of a label, for templates.
-func (r volumeRow) Label(key string) string { return r.labels[key] }
-
-func newVolumeRow(v *volume.Volumes, vol volume.Volume) volumeRow {
-	var labels []string
-	for _, key := range slices.Sorted(maps.Keys(vol.Labels)) {
-		labels = append(labels, key+"="+vol.Labels[key])
-	}
-	return volumeRow{
-		Availability: "N/A", Driver: vol.Driver, Group: "N/A", Labels: strings.Join(labels, ","), Links: "N/A",
-		Mountpoint: v.Mountpoint(vol.Name), Name: vol.Name, Scope: "local", Size: "N/A", Status: "N/A", labels: vol.Labels,
-	}
-}
-
 func volumeListCommand(a *app) *cobra.Command {
 	var quiet bool
 	var filters []string
@@ -164,54 +142,6 @@ func volumeListCommand(a *app) *cobra.Command {
 	fl.StringArrayVarP(&filters, "filter", "f", nil, "dangling=BOOL, driver=DRIVER, label=KEY[=VALUE] or name=PART")
 	fl.StringVar(&format, "format", "", `"table", "json", "table TEMPLATE" or a Go template`)
 	return cmd
-}
-
-// volumeFilter reads --filter: of one key any value may fit, of several all; of labels all.
-func volumeFilter(v *volume.Volumes, filters []string) (func(volume.Volume) bool, error) {
-	var drivers, names, labels []string
-	dangling := ""
-	for _, f := range filters {
-		key, value, ok := strings.Cut(f, "=")
-		if !ok {
-			return nil, fmt.Errorf("--filter %q: want KEY=VALUE", f)
-		}
-		switch key {
-		case "dangling":
-			switch value {
-			case "1", "true", "0", "false":
-				dangling = value
-			default:
-				return nil, fmt.Errorf("--filter dangling=%s: want true or false", value)
-			}
-		case "driver":
-			drivers = append(drivers, value)
-		case "label":
-			labels = append(labels, value)
-		case "name":
-			names = append(names, value)
-		default:
-			return nil, fmt.Errorf("--filter %s: unknown; want dangling, driver, label or name", key)
-		}
-	}
-	return func(vol volume.Volume) bool {
-		if dangling != "" && (dangling == "1" || dangling == "true") != (len(v.Users(vol.Name)) == 0) {
-			return false
-		}
-		if len(drivers) > 0 && !slices.Contains(drivers, vol.Driver) {
-			return false
-		}
-		if len(names) > 0 && !slices.ContainsFunc(names, func(part string) bool { return strings.Contains(vol.Name, part) }) {
-			return false
-		}
-		return !slices.ContainsFunc(labels, func(l string) bool { return !hasLabel(vol, l) })
-	}, nil
-}
-
-// hasLabel tells whether a volume has the label KEY, or KEY=VALUE.
-func hasLabel(vol volume.Volume, label string) bool {
-	key, want, valued := strings.Cut(label, "=")
-	have, ok := vol.Labels[key]
-	return ok && (!valued || have == want)
 }
 
 // volumeDetail is a volume as docker's inspect shows it.
@@ -323,82 +253,6 @@ func usedHint(e *volume.InUseError) string {
 		ids = append(ids, id[:min(12, len(id))])
 	}
 	return "stop and remove what uses it: nacre rm -f " + strings.Join(ids, " ")
-}
-
-func volumePruneCommand(a *app) *cobra.Command {
-	var f pruneFlags
-	cmd := &cobra.Command{
-		Use:   "prune [OPTIONS]",
-		Short: "Remove volumes that no container uses and nobody gave a name",
-		Example: "  nacre volume prune -f\n  nacre volume prune -a --filter label!=keep\n" +
-			"  nacre volume prune -f --filter label=env=test",
-		Args: noArgs,
-		RunE: func(cmd *cobra.Command, args []string) error {
-			o, err := volumePruneOptions(f)
-			if err != nil {
-				return err
-			}
-			what := "anonymous local volumes not used by at least one container"
-			if o.All {
-				what = "all local volumes not used by at least one container"
-			}
-			if !f.force {
-				if ok, err := a.confirm(cmd.Context(), "WARNING! This will remove "+what+"."); err != nil || !ok {
-					return err
-				}
-			}
-			v, err := a.volumes(cmd.Context())
-			if err != nil {
-				return err
-			}
-			r, err := v.Prune(cmd.Context(), o)
-			a.printPrunedVolumes(r)
-			fmt.Fprintln(a.stdout, "Total reclaimed space:", humanSize(r.Bytes))
-			return err
-		},
-	}
-	fl := cmd.Flags()
-	fl.BoolVarP(&f.all, "all", "a", false, "also volumes that have a name")
-	fl.BoolVarP(&f.force, "force", "f", false, "do not ask")
-	fl.StringArrayVar(&f.filters, "filter", nil, "label=KEY[=VALUE], label!=KEY[=VALUE] or all=BOOL")
-	return cmd
-}
-
-func volumePruneOptions(f pruneFlags) (volume.PruneOptions, error) {
-	o := volume.PruneOptions{All: f.all}
-	var want, not []string
-	for _, filter := range f.filters {
-		key, value, ok := strings.Cut(filter, "=")
-		switch {
-		case !ok:
-			return o, fmt.Errorf("--filter %q: want KEY=VALUE", filter)
-		case key == "label":
-			want = append(want, value)
-		case key == "label!":
-			not = append(not, value)
-		case key == "all" && (value == "1" || value == "true"):
-			o.All = true
-		case key == "all" && (value == "0" || value == "false"):
-		default:
-			return o, fmt.Errorf("--filter %s: unknown; want label, label! or all=true", filter)
-		}
-	}
-	o.Keep = func(vol volume.Volume) bool {
-		return slices.ContainsFunc(want, func(l string) bool { return !hasLabel(vol, l) }) ||
-			slices.ContainsFunc(not, func(l string) bool { return hasLabel(vol, l) })
-	}
-	return o, nil
-}
-
-func (a *app) printPrunedVolumes(r volume.PruneReport) {
-	if len(r.Names) == 0 {
-		return
-	}
-	fmt.Fprintln(a.stdout, "Deleted Volumes:")
-	for _, name := range r.Names {
-		fmt.Fprintln(a.stdout, name)
-	}
-	fmt.Fprintln(a.stdout)
 }
 
 // completeVolumes completes names of volumes.

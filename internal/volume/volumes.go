@@ -264,7 +264,7 @@ func (v *Volumes) List() ([]Volume, error) {
 func (v *Volumes) Size(name string) int64 {
 	var n int64
 	seen := map[uint64]bool{}
-	filepath.WalkDir(v.path(name), func(p string, _ fs.DirEntry, err error) error {
+	filepath.WalkDir(v.Mountpoint(name), func(p string, _ fs.DirEntry, err error) error {
 		var st unix.Stat_t
 		if err == nil && unix.Lstat(p, &st) == nil && !(st.Nlink > 1 && seen[st.Ino]) {
 			n += st.Blocks * 512
