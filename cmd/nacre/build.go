@@ -11,6 +11,7 @@ import (
 	"io/fs"
 	"os"
 	"strings"
+	"syscall"
 
 	"nacre/internal/build"
 	"nacre/internal/image"
@@ -89,7 +90,7 @@ standard input: a tar is the context, anything else the Dockerfile, with no cont
 	return cmd
 }
 
-func runBuild(cmd *cobra.Command, a *app, f buildFlags, dir string) error {
+func runBuild(cmd *cobra.Command, a *app, f buildFlags, dir string) (err error) {
 	o, err := f.options(cmd.Context(), a, dir)
 	if err != nil {
 		return err
@@ -109,6 +110,15 @@ func runBuild(cmd *cobra.Command, a *app, f buildFlags, dir string) error {
 	if err != nil {
 		return err
 	}
+	policy, err := a.cachePolicy()
+	if err != nil {
+		return err
+	}
+	defer func() {
+		if err == nil || errors.Is(err, syscall.ENOSPC) {
+			a.trimCache(cmd.Context(), s, policy)
+		}
+	}()
 	o.Explain = f.explain || f.progress == "rawjson"
 	p, err := a.newBuildProgress(f.progress, f.quiet, f.explain)
 	if err != nil {

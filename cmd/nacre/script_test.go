@@ -23,7 +23,7 @@ func TestMain(m *testing.M) {
 // README.md there says.
 func TestScripts(t *testing.T) {
 	commands := servers()
-	commands["busybox"], commands["tarball"] = importBusybox, makeTar
+	commands["busybox"], commands["tarball"], commands["age"] = importBusybox, makeTar, ageCache
 	testscript.Run(t, testscript.Params{
 		Dir:                 filepath.Join("testdata", "script"),
 		RequireExplicitExec: true,

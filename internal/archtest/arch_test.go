@@ -21,6 +21,7 @@ var arrows = map[string][]string{
 	"internal/cache":           {},
 	"internal/cache/cachetest": {"internal/cache"},
 	"internal/cache/note":      {},
+	"internal/cache/trim":      {},
 	"internal/network":         {},
 	"internal/glob":            {},
 	"internal/sshagent":        {},
@@ -51,7 +52,7 @@ var arrows = map[string][]string{
 	"internal/explain": {"internal/cache", "internal/cache/note", "internal/graph"},
 
 	// Media: implementations of the registry contract, which do not know each other.
-	"internal/registry/store": {"internal/cache", "internal/event", "internal/image", "internal/layer", "internal/registry", "internal/rootfs"},
+	"internal/registry/store": {"internal/cache", "internal/cache/trim", "internal/event", "internal/image", "internal/layer", "internal/registry", "internal/rootfs"},
 	// What leaves the store: it knows the store, and hands it on as the contract.
 	"internal/registry/compressed": {"internal/event", "internal/image", "internal/layer", "internal/registry", "internal/registry/store"},
 	// Layers that a store does not have yet, and where they are.

@@ -70,7 +70,7 @@ func (w *work) explained(ctx context.Context) *explain.Step {
 	if w.shown != nil {
 		return w.shown
 	}
-	s := &explain.Step{Name: instruction(w.step), Pos: w.step.Pos, Record: w.def, Contexts: make([]explain.Context, len(w.used))}
+	s := &explain.Step{Name: instruction(w.step), Pos: w.step.Pos, Place: place(w.step), Record: w.def, Contexts: make([]explain.Context, len(w.used))}
 	for i, u := range w.used {
 		s.Contexts[i] = explain.Context{Label: u.label, Tree: sync.OnceValue(func() note.Tree { return u.list(ctx) })}
 	}
@@ -119,6 +119,15 @@ func instruction(st *graph.Step) string {
 		return name
 	}
 	return st.Name
+}
+
+// place is the place of a step in its name: of "[2/3] RUN make" it is "[2/3]".
+func place(st *graph.Step) string {
+	p, _, ok := strings.Cut(st.Name, "] ")
+	if !ok {
+		return ""
+	}
+	return p + "]"
 }
 
 // explain works out why the step was not found by its definition, where that is asked for.

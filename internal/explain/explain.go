@@ -18,6 +18,7 @@ import (
 type Step struct {
 	Name     string // the instruction as shown: "COPY src /src"
 	Pos      string // "Dockerfile:7"
+	Place    string // "[build 2/5]"
 	Record   cache.Record
 	Scope    []string  // variables that are build arguments
 	Inputs   []*Input  // of the record's fields "parent" and "from", in their order
@@ -49,7 +50,7 @@ type Cause struct {
 
 // Note is what is to be kept beside the step's record.
 func (s *Step) Note() note.Note {
-	n := note.Note{Step: s.Name, Pos: s.Pos}
+	n := note.Note{Step: s.Name, Pos: s.Pos, Place: s.Place}
 	for _, in := range s.Inputs {
 		n.Inputs = append(n.Inputs, in.Input)
 	}

@@ -1,9 +1,11 @@
 package note
 
 import (
+	"bytes"
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"io"
 	"sync"
 
 	"github.com/klauspost/compress/zstd"
@@ -13,7 +15,8 @@ import (
 var ErrFormat = errors.New("malformed note")
 
 const (
-	version = 1 // the first byte
+	version = 2 // the first byte
+	first   = 1 // the version before: without Place
 	plain   = 0 // the second: what follows is as it is,
 	packed  = 1 // or compressed with zstd
 
@@ -43,6 +46,7 @@ func (n Note) encode() []byte {
 	b := make([]byte, 0, 256)
 	b = text(b, n.Step)
 	b = text(b, n.Pos)
+	b = text(b, n.Place)
 	b = binary.AppendUvarint(b, uint64(len(n.Inputs)))
 	for _, in := range n.Inputs {
 		b = text(text(text(b, in.Step), in.Base), in.ID)
@@ -79,8 +83,8 @@ var unpacker = sync.OnceValues(func() (*zstd.Decoder, error) {
 
 // Decode is the reverse of Encode. Errors: ErrFormat.
 func Decode(data []byte) (n Note, err error) {
-	if len(data) < 2 || data[0] != version || data[1] > packed {
-		return n, fmt.Errorf("%w: of another version, or no note", ErrFormat)
+	if err := check(data); err != nil {
+		return n, err
 	}
 	d := decoder{data: data[2:]}
 	if data[1] == packed {
@@ -92,7 +96,7 @@ func Decode(data []byte) (n Note, err error) {
 			return n, fmt.Errorf("%w: %w", ErrFormat, err)
 		}
 	}
-	n.Step, n.Pos = d.text(), d.text()
+	d.head(&n, data[0])
 	for range d.count(3) {
 		n.Inputs = append(n.Inputs, Input{d.text(), d.text(), d.text()})
 	}
@@ -109,6 +113,38 @@ func Decode(data []byte) (n Note, err error) {
 	}
 	return n, nil
 }
+
+func check(data []byte) error {
+	if len(data) < 2 || data[0] < first || data[0] > version || data[1] > packed {
+		return fmt.Errorf("%w: of another version, or no note", ErrFormat)
+	}
+	return nil
+}
+
+// Head reads Step, Pos and Place of a note alone, however large it is. Errors: ErrFormat.
+func Head(data []byte) (n Note, err error) {
+	if err := check(data); err != nil {
+		return n, err
+	}
+	d := decoder{data: data[2:]}
+	if data[1] == packed {
+		r, err := zstd.NewReader(bytes.NewReader(data[2:]), zstd.WithDecoderMaxMemory(maxPlain), zstd.WithDecoderConcurrency(1), zstd.WithDecoderLowmem(true))
+		if err != nil {
+			return n, err
+		}
+		defer r.Close()
+		if d.data, err = io.ReadAll(io.LimitReader(r, maxHead)); err != nil {
+			return n, fmt.Errorf("%w: %w", ErrFormat, err)
+		}
+	}
+	if d.head(&n, data[0]); d.bad {
+		return Note{}, ErrFormat
+	}
+	return n, nil
+}
+
+// maxHead is more than any instruction has.
+const maxHead = 1 << 20
 
 // decoder reads values one after another; bad sticks.
 type decoder struct {
@@ -147,6 +183,14 @@ func (d *decoder) bytes(n uint64) []byte {
 }
 
 func (d *decoder) text() string { return string(d.bytes(d.number())) }
+
+// head reads what a note begins with.
+func (d *decoder) head(n *Note, version byte) {
+	n.Step, n.Pos = d.text(), d.text()
+	if version > first {
+		n.Place = d.text()
+	}
+}
 
 // fileSize is that of the shortest file.
 const fileSize = 1 + 4 + 8 + 8

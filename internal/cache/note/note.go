@@ -10,6 +10,7 @@ import "bytes"
 type Note struct {
 	Step   string  // the instruction as shown: "COPY src /src"
 	Pos    string  // "Dockerfile:7"
+	Place  string  // in its stage, as shown: "[build 2/5]"
 	Inputs []Input // of the key's fields "parent" and "from", in their order
 	Trees  []Tree  // of its fields "context", in their order
 }

@@ -27,7 +27,7 @@ func TestRoundTrip(t *testing.T) {
 	}
 	for _, n := range []Note{
 		{},
-		{Step: "RUN make", Pos: "Dockerfile:7", Inputs: []Input{{Step: "FROM debian", Base: "debian:12", ID: "sha256:00"}, {Step: "COPY a /"}}},
+		{Step: "RUN make", Pos: "Dockerfile:7", Place: "[build 2/5]", Inputs: []Input{{Step: "FROM debian", Base: "debian:12", ID: "sha256:00"}, {Step: "COPY a /"}}},
 		{Trees: []Tree{tree(File{"\xff\n", link, Sum{1}, Sum{2}}), {}, {Total: MaxFiles + 1}}},
 		long,
 	} {
@@ -36,9 +36,24 @@ func TestRoundTrip(t *testing.T) {
 		if err != nil || !reflect.DeepEqual(got, n) {
 			t.Errorf("%.200v became %.200v, %v", n, got, err)
 		}
+		if head, err := Head(data); err != nil || head.Step != n.Step || head.Pos != n.Pos || head.Place != n.Place {
+			t.Errorf("the head of %.200v is %.200v, %v", n, head, err)
+		}
 		if len(data) > 40_000 {
 			t.Errorf("%d bytes", len(data))
 		}
+	}
+}
+
+// TestFirstVersion: what earlier versions wrote is read.
+func TestFirstVersion(t *testing.T) {
+	data := []byte{1, 0, 3, 'R', 'U', 'N', 2, 'D', ':', 0, 0}
+	want := Note{Step: "RUN", Pos: "D:"}
+	if got, err := Decode(data); err != nil || !reflect.DeepEqual(got, want) {
+		t.Errorf("%+v, %v", got, err)
+	}
+	if got, err := Head(data); err != nil || !reflect.DeepEqual(got, want) {
+		t.Errorf("head %+v, %v", got, err)
 	}
 }
 
@@ -101,9 +116,13 @@ func FuzzDecode(f *testing.F) {
 	f.Add([]byte{version, plain, 0, 0, 0xff, 0xff, 0xff, 0xff, 0x0f})
 	f.Add([]byte{version, packed, 0x28, 0xb5, 0x2f, 0xfd})
 	f.Fuzz(func(t *testing.T, data []byte) {
+		head, herr := Head(data)
 		n, err := Decode(data)
 		if err != nil {
 			return
+		}
+		if herr != nil || head.Step != n.Step || head.Place != n.Place {
+			t.Errorf("the head of %+v is %+v, %v", n, head, herr)
 		}
 		again, err := Decode(n.Encode())
 		if err != nil || !reflect.DeepEqual(n, again) {

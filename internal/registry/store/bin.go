@@ -16,6 +16,35 @@ type bin struct {
 	wg   sync.WaitGroup
 	mu   sync.Mutex
 	stop []func()
+
+	holding bool
+	kept    []string // trash that is not unlinked while holding
+}
+
+// hold keeps what is thrown away from now on from being unlinked, until held.
+func (b *bin) hold() {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.holding = true
+}
+
+// held returns what was kept, and ends that.
+func (b *bin) held() []string {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	list := b.kept
+	b.holding, b.kept = false, nil
+	return list
+}
+
+// keep tells whether trash was kept.
+func (b *bin) keep(trash []string) bool {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if b.holding {
+		b.kept = append(b.kept, trash...)
+	}
+	return b.holding
 }
 
 // onEmpty has f called when the store closes, before waiting.
@@ -51,7 +80,7 @@ func (s *Store) discard(path string) (trash string, err error) {
 
 // unlink removes trash in the background.
 func (s *Store) unlink(trash ...string) {
-	if len(trash) == 0 {
+	if len(trash) == 0 || s.bin.keep(trash) {
 		return
 	}
 	s.bin.wg.Go(func() {

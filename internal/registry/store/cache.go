@@ -46,6 +46,7 @@ func (c records) Get(ctx context.Context, key cache.Key) (cache.Output, bool, er
 	if err != nil {
 		return cache.Output{}, false, fmt.Errorf("cache: %w", err)
 	}
+	c.s.touch(out.DiffID.Encoded())
 	if now := c.s.now(); now.UnixNano()-used > int64(hitInterval) {
 		c.s.mu.Lock()
 		c.s.hits[string(key[:])] = now
@@ -78,6 +79,7 @@ func (c records) Put(ctx context.Context, rec cache.Record, out cache.Output) er
 	if err != nil {
 		return fmt.Errorf("cache: %w", err)
 	}
+	c.s.touch(out.DiffID.Encoded())
 	return nil
 }
 

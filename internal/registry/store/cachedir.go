@@ -84,6 +84,7 @@ func (s *Store) UseCacheDir(ctx context.Context, o CacheDirOptions) (dir string,
 		}
 		now := s.now()
 		os.Chtimes(f.Name(), now, now) // Used; a saving at most
+		s.touch(name)
 		return s.path("caches", name, "data"), func() { f.Close() }, nil
 	}
 }

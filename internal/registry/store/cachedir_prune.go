@@ -8,18 +8,14 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// pruneCacheDirs removes the cache directories that o takes and nobody uses,
-// but for those used last, of up to keep bytes.
-func (s *Store) pruneCacheDirs(ctx context.Context, o PruneOptions, keep int64) (removed []CacheDir, err error) {
+// pruneCacheDirs removes the cache directories that o takes and nobody uses.
+func (s *Store) pruneCacheDirs(ctx context.Context, o PruneOptions) (removed []CacheDir, err error) {
 	list, err := s.CacheDirs(ctx)
 	if err != nil {
 		return nil, err
 	}
 	for _, c := range list {
-		if !o.Until.IsZero() && !c.Used.Before(o.Until) || o.CacheID != "" && c.ID != o.CacheID {
-			continue
-		}
-		if keep -= c.Size; keep >= 0 {
+		if !o.Until.IsZero() && !c.Used.Before(o.Until) {
 			continue
 		}
 		ok, err := s.removeCacheDir(ctx, c.Name)
@@ -49,5 +45,6 @@ func (s *Store) removeCacheDir(ctx context.Context, name string) (bool, error) {
 		return false, s.fail(err)
 	}
 	s.unlink(trash)
+	s.point("cache directory removed")
 	return true, nil
 }

@@ -44,3 +44,6 @@ func AtPoints(s *Store, f func(what string)) { s.testOnlyPoint = f }
 
 // SetStall has s wait no longer than d for an upload of another process that gets nothing.
 func SetStall(s *Store, d time.Duration) { s.stall = d }
+
+// SetDisk has s on a disk of that size, of which so much is free.
+func SetDisk(s *Store, disk func() (size, free int64)) { s.testOnlyDisk = disk }

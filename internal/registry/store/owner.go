@@ -24,6 +24,14 @@ type owner struct {
 	id   string // "<pid>-<8 hex digits>"; empty until first needed
 	file *os.File
 	next atomic.Int64 // numbers the owner's names in tmp/
+	left bool         // there is more to remove than this process has the time for
+}
+
+// leave has what is in tmp/ removed by those who open the store next, as if this process had died.
+func (o *owner) leave() {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	o.left = true
 }
 
 // ownerID returns this process' mark, making it when first needed: commands
@@ -58,6 +66,12 @@ func (s *Store) disown(ctx context.Context) error {
 	defer s.owner.mu.Unlock()
 	if s.owner.id == "" {
 		return nil
+	}
+	if s.owner.left {
+		err := s.update(ctx, func(tx querier) error { return dropLeases(ctx, tx, s.owner.id) })
+		err = errors.Join(err, s.owner.file.Close())
+		s.owner.id, s.owner.file, s.owner.left = "", nil, false
+		return err
 	}
 	err := errors.Join(s.forget(ctx, s.owner.id), os.Remove(s.path("owners", s.owner.id)), s.owner.file.Close())
 	s.owner.id, s.owner.file = "", nil

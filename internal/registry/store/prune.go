@@ -2,8 +2,8 @@ package store
 
 import (
 	"context"
-	"database/sql"
 	"errors"
+	"math"
 	"os"
 	"slices"
 	"time"
@@ -28,14 +28,8 @@ type PruneOptions struct {
 	Images PruneImages
 	// Cache removes build cache records and the stat caches of contexts.
 	Cache bool
-	// KeepShared spares cache records whose layers images need: no space is won by them.
-	KeepShared bool
-	// CacheDirs removes what RUN --mount=type=cache left; with CacheID, of that ID alone.
+	// CacheDirs removes what RUN --mount=type=cache left.
 	CacheDirs bool
-	CacheID   string
-	// KeepCache leaves the most recently used records whose layers take this many bytes, and of
-	// cache directories what there is room for beside them.
-	KeepCache int64
 	// Until, where not zero, spares images created and records last used at or after it.
 	Until time.Time
 	// Labels that an image must have, or must not have, to be removed.
@@ -70,7 +64,6 @@ func (s *Store) Prune(ctx context.Context, o PruneOptions) (PruneReport, error) 
 	if err := s.writable(); err != nil {
 		return report, err
 	}
-	var kept int64
 	err := s.freeing(func() error {
 		report = PruneReport{}
 		return s.updateDurably(ctx, func(tx querier) error {
@@ -84,7 +77,7 @@ func (s *Store) Prune(ctx context.Context, o PruneOptions) (PruneReport, error) 
 				return err
 			}
 			var err error
-			report.Cache, kept, err = s.pruneCache(ctx, tx, o)
+			report.Cache, err = pruneCache(ctx, tx, o)
 			return err
 		})
 	})
@@ -100,7 +93,7 @@ func (s *Store) Prune(ctx context.Context, o PruneOptions) (PruneReport, error) 
 	report.Bytes += s.prunePartials(func(time.Time, int64) bool { return false })
 	if o.CacheDirs {
 		var derr error
-		report.CacheDirs, derr = s.pruneCacheDirs(ctx, o, o.KeepCache-kept)
+		report.CacheDirs, derr = s.pruneCacheDirs(ctx, o)
 		for _, c := range report.CacheDirs {
 			report.Bytes += c.Size
 		}
@@ -160,42 +153,18 @@ func (o PruneOptions) takes(img Image) bool {
 	return true
 }
 
-// pruneCache returns how many records it removed, and the bytes of what it kept.
-func (s *Store) pruneCache(ctx context.Context, tx querier, o PruneOptions) (n int, keptBytes int64, err error) {
-	type record struct {
-		rowid, used, size int64
-		layer             digest.Digest
-		shared            bool
+// pruneCache returns how many records it removed.
+func pruneCache(ctx context.Context, tx querier, o PruneOptions) (int, error) {
+	until := int64(math.MaxInt64)
+	if !o.Until.IsZero() {
+		until = o.Until.UnixNano()
 	}
-	records, err := all(ctx, tx, func(r *sql.Rows) (v record, err error) {
-		err = r.Scan(&v.rowid, &v.used, (*string)(&v.layer), &v.size, &v.shared)
-		return v, err
-	}, `SELECT cache.rowid, used, layer, coalesce(layer.size, 0), EXISTS (SELECT 1 FROM edge WHERE dst = layer)
-		FROM cache LEFT JOIN layer ON diffid = layer ORDER BY used DESC`)
+	res, err := tx.ExecContext(ctx, "DELETE FROM cache WHERE used < ?", until)
 	if err != nil {
-		return 0, 0, err
+		return 0, err
 	}
-	kept := map[digest.Digest]bool{}
-	for _, r := range records {
-		if !o.Until.IsZero() && r.used >= o.Until.UnixNano() {
-			continue
-		}
-		if o.KeepShared && r.shared {
-			continue // it takes nothing from what may be kept
-		}
-		if !kept[r.layer] && keptBytes+r.size <= o.KeepCache {
-			kept[r.layer] = true
-			keptBytes += r.size
-		}
-		if kept[r.layer] {
-			continue
-		}
-		if _, err := tx.ExecContext(ctx, "DELETE FROM cache WHERE rowid = ?", r.rowid); err != nil {
-			return n, keptBytes, err
-		}
-		n++
-	}
-	return n, keptBytes, dropGoneNotes(ctx, tx)
+	n, err := res.RowsAffected()
+	return int(n), errors.Join(err, dropGoneNotes(ctx, tx))
 }
 
 // pruneContexts removes stat caches last written before t (zero: all). They are

@@ -277,38 +277,6 @@ func TestPrune(t *testing.T) {
 	}
 }
 
-func TestPruneKeepsRecentCache(t *testing.T) {
-	now := time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC)
-	s := openAt(t, t.TempDir(), store.Options{Clock: func() time.Time { now = now.Add(time.Hour); return now }})
-	ctx := t.Context()
-	l, err := s.Lease(ctx)
-	if err != nil {
-		t.Fatal(err)
-	}
-	var keys []string
-	var size int64
-	for _, name := range []string{"a", "b", "c"} {
-		info := made(t, s, l, name)
-		size = info.Size
-		if err := s.Cache().Put(ctx, record("slot", name), output(info)); err != nil {
-			t.Fatal(err)
-		}
-		keys = append(keys, name)
-	}
-	if err := l.Release(); err != nil {
-		t.Fatal(err)
-	}
-	r, err := s.Prune(ctx, store.PruneOptions{Cache: true, KeepCache: 2 * size})
-	if err != nil || r.Cache != 1 {
-		t.Fatalf("%+v, %v", r, err)
-	}
-	for _, name := range keys {
-		if _, ok, err := s.Cache().Get(ctx, record("slot", name).Key); err != nil || ok != (name != "a") {
-			t.Errorf("%s: %v, %v", name, ok, err)
-		}
-	}
-}
-
 func TestUsage(t *testing.T) {
 	s := open(t)
 	ctx := t.Context()

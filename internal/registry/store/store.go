@@ -50,6 +50,7 @@ type Store struct {
 	stale   []*opened                 // such that were dropped since
 	whole   map[digest.Digest]bool    // layers verified since they may have been torn
 	hits    map[string]time.Time      // cache records used, to be noted by Close
+	uses    map[string]bool           // what of the cache was used or made: layers by their hex digits, directories by name
 	uploads map[digest.Digest]bool    // layers this process is receiving
 	wrote   bool                      // this process added content: Close may sync
 	closed  bool
@@ -57,6 +58,7 @@ type Store struct {
 	partialOnce sync.Once     // of boundPartials
 	stall       time.Duration // uploadStall, but in tests
 
+	testOnlyDisk  func() (size, free int64)
 	testOnlyPoint func(what string) // called wherever dying would leave something half done
 
 	ownMu sync.Mutex
@@ -104,7 +106,7 @@ func Open(ctx context.Context, root string, o Options) (*Store, error) {
 	}
 	s := &Store{
 		root: root, o: o, boot: bootID(), stall: uploadStall,
-		layers: map[digest.Digest]*opened{}, whole: map[digest.Digest]bool{}, hits: map[string]time.Time{}, uploads: map[digest.Digest]bool{},
+		layers: map[digest.Digest]*opened{}, whole: map[digest.Digest]bool{}, hits: map[string]time.Time{}, uses: map[string]bool{}, uploads: map[digest.Digest]bool{},
 	}
 	if err := s.open(ctx); err != nil {
 		return nil, fmt.Errorf("open store: %w", s.fail(err))
@@ -186,7 +188,7 @@ func checkFree(root string) error {
 		name := e.Name()
 		ours := slices.ContainsFunc(folders, func(f string) bool { return name == f || strings.HasPrefix(f, name+"/") }) ||
 			strings.HasPrefix(name, "nacre.db") || strings.HasPrefix(name, "damaged-") ||
-			name == "oci-layout" || name == "reserve" || name == "form" || name == "lost+found"
+			name == "oci-layout" || name == "reserve" || name == "form" || name == "trimmed" || name == "cache-policy" || name == "lost+found"
 		if !ours {
 			return fmt.Errorf("%s holds other things, %q for one, and is no store: name an empty or a new folder", root, name)
 		}
