@@ -102,7 +102,7 @@ var arrows = map[string][]string{
 	// Outside of the product: measured and driven as a program.
 	"bench":        {},
 	"bench/writer": {},
-	"bench/floor": {},
+	"bench/floor":  {},
 }
 
 // never are arrows that no table entry may allow, wherever it stands. They are written
