@@ -98,9 +98,12 @@ func (m Mount) bindOptions() []string {
 	if m.Recursive == RecursiveDisabled {
 		options[0] = "bind"
 	}
-	options = append(options, m.access()...)
-	if m.ReadOnly && (m.Recursive == "" || m.Recursive == RecursiveReadonly) {
-		options[1] = "rro"
+	switch {
+	case !m.ReadOnly:
+	case m.Recursive == "" || m.Recursive == RecursiveReadonly:
+		options = append(options, "rro")
+	default:
+		options = append(options, "ro")
 	}
 	if m.Propagation == "" {
 		return append(options, "rprivate")
@@ -108,11 +111,12 @@ func (m Mount) bindOptions() []string {
 	return append(options, m.Propagation)
 }
 
+// access is "ro" or nothing: what is read-only on the host is not made writable by a mount of it.
 func (m Mount) access() []string {
 	if m.ReadOnly {
 		return []string{"ro"}
 	}
-	return []string{"rw"}
+	return nil
 }
 
 // volume mounts a volume's data, or what its options say in its place.
