@@ -6,13 +6,10 @@ import (
 	"os"
 	"strconv"
 	"strings"
-	"syscall"
-	"time"
 
 	"nacre/internal/container"
 	"nacre/internal/image"
 
-	"github.com/docker/go-units"
 	"github.com/spf13/pflag"
 )
 
@@ -40,7 +37,8 @@ type containerFlags struct {
 	security  securityFlags
 	resources resourceFlags
 
-	set *pflag.FlagSet // to ask what was given
+	once bool           // standard input is that of one who is attached, and ends with them
+	set  *pflag.FlagSet // to ask what was given
 }
 
 func (f *containerFlags) register(a *app, fl *pflag.FlagSet) {
@@ -84,12 +82,13 @@ func (f *containerFlags) register(a *app, fl *pflag.FlagSet) {
 // config is what the flags and the image say a container is to be.
 func (f *containerFlags) config(img image.Config, args []string) (cfg container.Config, err error) {
 	if f.name != "" && !container.ValidName(f.name) {
-		return cfg, fmt.Errorf("Invalid container name (%s), only [a-zA-Z0-9][a-zA-Z0-9_.-] are allowed", f.name) //lint:ignore ST1005 docker's words
+		return cfg, badName(f.name)
 	}
 	cfg = container.Config{
 		TTY: f.tty, OpenStdin: f.interactive, Init: f.init, AutoRemove: f.remove, ReadOnly: f.readOnly,
 		WorkingDir: img.Config.WorkingDir, User: img.Config.User, StopSignal: img.Config.StopSignal,
-		Exposed: img.Config.ExposedPorts, ImageVolumes: img.Config.Volumes,
+		StdinOnce: f.once,
+		Exposed:   img.Config.ExposedPorts, ImageVolumes: img.Config.Volumes,
 	}
 	if f.workdir != "" {
 		cfg.WorkingDir = f.workdir
@@ -269,123 +268,4 @@ func parseRestart(s string) (container.RestartPolicy, error) {
 		return p, fmt.Errorf("--restart=%s: want no, on-failure[:MAX], always or unless-stopped", s)
 	}
 	return p, nil
-}
-
-func (f *containerFlags) applyLog(cfg *container.Config, _ image.Config) error {
-	switch f.log {
-	case "", "json-file", "local": // what local is to docker is what all logs are here
-	case "none":
-		cfg.Log.Driver = "none"
-	default:
-		return fmt.Errorf("--log-driver=%s: want json-file or none", f.log)
-	}
-	for _, o := range f.logOpts {
-		key, value, _ := strings.Cut(o, "=")
-		switch key {
-		case "max-size":
-			n, err := units.RAMInBytes(value)
-			if value == "-1" {
-				n, err = -1, nil
-			}
-			if err != nil || n == 0 || n < -1 || n > 0 && n < 4096 {
-				return fmt.Errorf("--log-opt %s: want a size such as 10m, 4k at least, or -1", o)
-			}
-			cfg.Log.MaxSize = n
-		case "max-file":
-			n, err := strconv.Atoi(value)
-			if err != nil || n < 1 || n > 1000 {
-				return fmt.Errorf("--log-opt %s: want a number, 1 or more", o)
-			}
-			cfg.Log.MaxFiles = n
-		default:
-			return fmt.Errorf("--log-opt %s: unknown; want max-size or max-file", key)
-		}
-	}
-	return nil
-}
-
-// healthFlags are those of health checks.
-type healthFlags struct {
-	cmd                                          string
-	interval, timeout, startPeriod, startBetween time.Duration
-	retries                                      int
-	none                                         bool
-	set                                          *pflag.FlagSet
-}
-
-func (f *healthFlags) register(fl *pflag.FlagSet) {
-	f.set = fl
-	fl.StringVar(&f.cmd, "health-cmd", "", "command that says by its exit code whether the container is well")
-	fl.DurationVar(&f.interval, "health-interval", 0, "time between two of them (default 30s)")
-	fl.DurationVar(&f.timeout, "health-timeout", 0, "time that one may take (default 30s)")
-	fl.DurationVar(&f.startPeriod, "health-start-period", 0, "time in which failures do not count (default 0s)")
-	fl.DurationVar(&f.startBetween, "health-start-interval", 0, "time between two of them in that time (default 5s)")
-	fl.IntVar(&f.retries, "health-retries", 0, "failures in a row that make a container unhealthy (default 3)")
-	fl.BoolVar(&f.none, "no-healthcheck", false, "do not run the image's HEALTHCHECK")
-}
-
-func (f *healthFlags) apply(cfg *container.Config, img image.Config) error {
-	given := f.cmd != ""
-	for _, name := range []string{"health-interval", "health-timeout", "health-start-period", "health-start-interval", "health-retries"} {
-		given = given || f.set.Changed(name)
-	}
-	if f.none {
-		if given {
-			return errors.New("--no-healthcheck conflicts with --health-* options") // docker's words
-		}
-		return nil
-	}
-	for name, d := range map[string]time.Duration{"interval": f.interval, "timeout": f.timeout, "start-period": f.startPeriod, "start-interval": f.startBetween} {
-		if d < 0 || d > 0 && d < time.Millisecond {
-			return fmt.Errorf("--health-%s=%s: want 1ms or more", name, d)
-		}
-	}
-	if f.retries < 0 {
-		return fmt.Errorf("--health-retries=%d: want a number, 1 or more", f.retries)
-	}
-	h := container.Health{}
-	if c := img.Config.Healthcheck; c != nil {
-		h = container.Health{Test: c.Test, Interval: c.Interval, Timeout: c.Timeout, StartPeriod: c.StartPeriod, StartInterval: c.StartInterval, Retries: c.Retries}
-	}
-	h.Shell = img.Config.Shell
-	if f.cmd != "" {
-		h.Test = []string{"CMD-SHELL", f.cmd}
-	}
-	for _, v := range []struct {
-		from time.Duration
-		to   *time.Duration
-	}{{f.interval, &h.Interval}, {f.timeout, &h.Timeout}, {f.startPeriod, &h.StartPeriod}, {f.startBetween, &h.StartInterval}} {
-		if v.from != 0 {
-			*v.to = v.from
-		}
-	}
-	if f.retries != 0 {
-		h.Retries = f.retries
-	}
-	if len(h.Test) > 0 && h.Test[0] != "NONE" {
-		cfg.Health = &h
-	}
-	return nil
-}
-
-// writeCidfile makes the file of --cidfile, which must not be there yet, and writes an ID to it.
-func writeCidfile(name string) (write func(id string) error, err error) {
-	if name == "" {
-		return func(string) error { return nil }, nil
-	}
-	f, err := os.OpenFile(name, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o644)
-	if errors.Is(err, syscall.EEXIST) {
-		return nil, &hintError{fmt.Errorf("container ID file found, make sure the other container isn't running or delete %s", name), "another container may have written it"}
-	}
-	if err != nil {
-		return nil, fmt.Errorf("--cidfile: %w", err)
-	}
-	return func(id string) error {
-		defer f.Close()
-		if id == "" {
-			return os.Remove(name)
-		}
-		_, err := f.WriteString(id)
-		return err
-	}, nil
 }

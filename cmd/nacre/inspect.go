@@ -4,10 +4,13 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"time"
 
+	"nacre/internal/container"
 	"nacre/internal/image"
+	"nacre/internal/registry"
 	"nacre/internal/registry/store"
 
 	"github.com/opencontainers/go-digest"
@@ -16,16 +19,17 @@ import (
 
 func inspectCommand(a *app) *cobra.Command {
 	var format, kind, platform string
+	var size bool
 	cmd := &cobra.Command{
-		Use:   "inspect [OPTIONS] IMAGE [IMAGE...]",
-		Short: "Show everything known of an image as JSON",
+		Use:   "inspect [OPTIONS] NAME|ID [NAME|ID...]",
+		Short: "Show everything known of containers and images as JSON",
 		Example: `  nacre inspect web:1
   nacre inspect -f '{{.Config.User}} {{json .Config.Env}}' web:1`,
-		Args:              minArgs(1, "inspect needs at least one image"),
+		Args:              minArgs(1, "inspect needs at least one name or ID"),
 		ValidArgsFunction: a.completeImages,
 		RunE: func(cmd *cobra.Command, args []string) error {
-			if kind != "" && kind != "image" {
-				return fmt.Errorf("--type=%s: images are the only things to inspect", kind)
+			if kind != "" && kind != "image" && kind != "container" {
+				return fmt.Errorf("--type=%s: want image or container", kind)
 			}
 			var p *image.Platform
 			if platform != "" {
@@ -35,21 +39,34 @@ func inspectCommand(a *app) *cobra.Command {
 				}
 				p = &parsed
 			}
-			return runInspect(cmd.Context(), a, format, p, args)
+			return runInspect(a, format, args, func(name string) (any, error) {
+				if kind != "image" {
+					v, err := a.inspectContainer(cmd.Context(), name, size)
+					if kind == "container" || !errors.Is(err, container.ErrNotFound) {
+						return v, err
+					}
+				}
+				v, err := inspectImage(cmd.Context(), a, name, p)
+				if kind == "" && errors.Is(err, registry.ErrAbsent) {
+					err = &hintError{fmt.Errorf("no such object: %s", name), "nacre ps -a and nacre images list what there is"}
+				}
+				return v, err
+			})
 		},
 	}
 	cmd.Flags().StringVarP(&format, "format", "f", "", `"json" or a Go template`)
-	cmd.Flags().StringVar(&kind, "type", "", "what is inspected: image")
+	cmd.Flags().StringVar(&kind, "type", "", "what is inspected: container or image (default: what has that name)")
+	cmd.Flags().BoolVarP(&size, "size", "s", false, "also what a container takes of the disk")
 	cmd.Flags().StringVar(&platform, "platform", "", "which image of an index (default: this machine's)")
 	return cmd
 }
 
 // runInspect shows what it can and fails at the end for what it could not find, as docker does.
-func runInspect(ctx context.Context, a *app, format string, p *image.Platform, names []string) error {
-	var found []inspected
+func runInspect(a *app, format string, names []string, inspect func(name string) (any, error)) error {
+	found := []any{}
 	var failed several
 	for _, name := range names {
-		v, err := inspectImage(ctx, a, name, p)
+		v, err := inspect(name)
 		if err != nil {
 			failed = append(failed, err)
 			continue
@@ -62,11 +79,8 @@ func runInspect(ctx context.Context, a *app, format string, p *image.Platform, n
 	return failed.orNil()
 }
 
-func printInspected(a *app, format string, found []inspected) error {
+func printInspected(a *app, format string, found []any) error {
 	if format == "" {
-		if found == nil {
-			found = []inspected{}
-		}
 		data, err := indented(found)
 		if err == nil {
 			_, err = a.stdout.Write(data)

@@ -13,6 +13,7 @@ import (
 	"syscall"
 	"time"
 
+	"nacre/internal/container"
 	"nacre/internal/dockerfile"
 	"nacre/internal/sandbox"
 
@@ -21,7 +22,8 @@ import (
 )
 
 func main() {
-	sandbox.Init() // does not return in a process that is to become a container
+	sandbox.Init()   // does not return in a process that is to become a container
+	container.Init() // nor in one that looks after a container
 	os.Exit(run(os.Args[1:]))
 }
 
@@ -103,6 +105,8 @@ that docker's users know.`,
 		SilenceUsage:  true,
 		Args:          cobra.ArbitraryArgs,
 		RunE:          group,
+		// Flags before the command are nacre's: -l is a label to run, and the log's level here.
+		TraverseChildren: true,
 	}
 	root.SetVersionTemplate("nacre version {{.Version}}\n")
 	f := root.PersistentFlags()
@@ -112,10 +116,12 @@ that docker's users know.`,
 	root.SetErr(a.stderr)
 	root.AddCommand(
 		buildCommand(a), imagesCommand(a), imageCommand(a), historyCommand(a), inspectCommand(a),
-		tagCommand(a), rmiCommand(a), saveCommand(a), loadCommand(a), importCommand(a), runCommand(a),
+		tagCommand(a), rmiCommand(a), saveCommand(a), loadCommand(a), importCommand(a),
+		containerCommand(a), psCommand(a),
 		pullCommand(a), pushCommand(a), copyCommand(a), syncCommand(a), registryCommand(a), loginCommand(a), logoutCommand(a),
 		serveCommand(a), volumeCommand(a), systemCommand(a), builderCommand(a), versionCommand(a), completionCommand(a),
 	)
+	root.AddCommand(containerVerbs(a)...)
 	root.SetHelpCommand(helpCommand())
 	root.PersistentPreRunE = func(cmd *cobra.Command, args []string) error {
 		switch a.logLevel {

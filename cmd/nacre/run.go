@@ -17,33 +17,80 @@ import (
 
 func runCommand(a *app) *cobra.Command {
 	var f containerFlags
+	var o runFlags
 	cmd := &cobra.Command{
 		Use:   "run [OPTIONS] IMAGE [COMMAND] [ARG...]",
 		Short: "Run a program in a container made from an image",
-		Long: `Run a program in a new container and wait for it. What it writes to its root stays with the
-container until that is removed, as --rm does at its end. The exit code is the program's; 125 means
-that nacre failed, 126 that the program could not be executed, 127 that it was not found.`,
+		Long: `Run a program in a new container and wait for it, or with -d leave it to itself. What it writes
+to its root stays with the container until that is removed, as --rm does at its end. The exit code is
+the program's; 125 means that nacre failed, 126 that the program could not be executed, 127 that it was
+not found.`,
 		Example: `  nacre run --rm -it debian:12 bash
+  nacre run -d --name web --restart on-failure nginx
   nacre run --rm -v "$PWD:/src" -w /src -e CI=1 golang:1 go test ./...`,
 		Args:              minArgs(1, "run needs an image"),
 		ValidArgsFunction: a.completeImage,
 		RunE: func(cmd *cobra.Command, args []string) error {
-			return runContainer(cmd.Context(), a, &f, args[0], args[1:])
+			return runContainer(cmd.Context(), a, &f, o, args[0], args[1:])
 		},
 	}
 	f.register(a, cmd.Flags())
+	fl := cmd.Flags()
+	fl.BoolVarP(&o.detach, "detach", "d", false, "leave the container running in the background and print its ID")
+	fl.BoolVar(&o.proxy, "sig-proxy", true, "pass signals on to the container")
+	fl.StringVar(&o.keys, "detach-keys", container.DefaultDetachKeys, "keys that end the connection and leave the container running")
 	return cmd
 }
 
-func runContainer(ctx context.Context, a *app, f *containerFlags, name string, args []string) error {
-	if f.tty && f.interactive && !term.IsTerminal(int(a.stdin.Fd())) {
+// runFlags are those of run alone.
+type runFlags struct {
+	detach, proxy bool
+	keys          string
+}
+
+func runContainer(ctx context.Context, a *app, f *containerFlags, o runFlags, name string, args []string) error {
+	if o.detach && len(f.attach) > 0 {
+		return errors.New("conflicting options: cannot specify both --attach and --detach") // docker's words
+	}
+	f.once = !o.detach && f.interactive
+	if !o.detach && f.tty && f.interactive && !term.IsTerminal(int(a.stdin.Fd())) {
 		return &hintError{errors.New("the input device is not a TTY"), "leave out -t to read from a pipe or file"}
 	}
 	c, lock, err := a.newContainer(ctx, f, name, args, true)
 	if err != nil {
 		return err
 	}
-	return a.runHere(ctx, c, lock)
+	at := attachment{
+		stdin: attached(c, "stdin"), stdout: attached(c, "stdout"), stderr: attached(c, "stderr"),
+		proxy: o.proxy, keys: o.keys, start: true,
+	}
+	switch {
+	case o.detach:
+		return a.runDetached(ctx, c, lock)
+	case here(c, o):
+		return a.runHere(ctx, c, lock)
+	}
+	return a.startLocked(ctx, c, lock, at)
+}
+
+// here tells whether this process can be the container's monitor: it starts soonest so, and ends with us. What
+// can be left running by its keys, or is started again, needs one that outlives us.
+func here(c *container.Container, o runFlags) bool {
+	return c.Config.Restart.None() && c.Config.Health == nil && o.proxy && !(c.Config.TTY && attached(c, "stdin"))
+}
+
+// runDetached leaves a container to a monitor of its own, and prints its ID once the program was executed.
+func (a *app) runDetached(ctx context.Context, c *container.Container, lock *container.Lock) error {
+	at, err := c.Start(ctx, lock, container.Attach{})
+	var start *container.StartError
+	if errors.As(err, &start) {
+		fmt.Fprintln(a.stdout, c.ID) // as docker does: the container is there
+	}
+	if err != nil {
+		return startFailure(err)
+	}
+	fmt.Fprintln(a.stdout, c.ID)
+	return at.Close()
 }
 
 // newContainer makes a container of the image called name.

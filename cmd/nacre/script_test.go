@@ -9,6 +9,7 @@ import (
 	"sync"
 	"testing"
 
+	"nacre/internal/container"
 	"nacre/internal/sandbox"
 
 	"github.com/rogpeppe/go-internal/testscript"
@@ -16,6 +17,7 @@ import (
 
 func TestMain(m *testing.M) {
 	sandbox.Init() // a container is this program again, under another name
+	container.Init()
 	testscript.Main(m, map[string]func(){"nacre": main})
 }
 

@@ -45,7 +45,7 @@ func dfCommand(a *app) *cobra.Command {
 			if err != nil {
 				return err
 			}
-			return printUsage(a, u, format, verbose)
+			return printUsage(cmd.Context(), a, u, format, verbose)
 		},
 	}
 	cmd.Flags().BoolVarP(&verbose, "verbose", "v", false, "show each image")
@@ -97,13 +97,13 @@ func pruneCommand(a *app) *cobra.Command {
 	var f pruneFlags
 	cmd := &cobra.Command{
 		Use:     "prune [OPTIONS]",
-		Short:   "Remove dangling images and the build cache",
+		Short:   "Remove stopped containers, dangling images and the build cache",
 		Example: "  nacre system prune -f\n  nacre system prune -a --filter until=24h\n  nacre system prune -f --volumes",
 		Args:    noArgs,
 		RunE: func(cmd *cobra.Command, args []string) error {
-			what := "all dangling images and the build cache"
+			what := "all stopped containers, all dangling images and the build cache"
 			if f.all {
-				what = "all images and the build cache"
+				what = "all stopped containers, all images without a container and the build cache"
 			}
 			if f.volumes {
 				what += ", and anonymous volumes that no container uses"
@@ -155,11 +155,19 @@ func runPrune(cmd *cobra.Command, a *app, f pruneFlags, what string, cache bool)
 			return err
 		}
 	}
-	freed, err := a.pruneVolumes(cmd.Context(), f)
+	var freed int64
+	if cache { // it is system prune: containers first, since they hold images and volumes
+		n, err := a.pruneContainers(cmd.Context(), o)
+		if err != nil {
+			return err
+		}
+		freed += n
+	}
+	n, err := a.pruneVolumes(cmd.Context(), f)
 	if err != nil {
 		return err
 	}
-	return a.pruneNow(cmd.Context(), o, freed)
+	return a.pruneNow(cmd.Context(), o, freed+n)
 }
 
 // prune removes what o says, after asking unless force is set, and lists it.

@@ -79,8 +79,8 @@ func renderTable[R any](w io.Writer, text string, columns []column, rows []R) er
 
 // headers names every field of a row as docker does where no column has another
 // name for it: CreatedAt is CREATED AT.
-func headers[R any]() map[string]string {
-	h := map[string]string{}
+func headers[R any]() header {
+	h := header{}
 	for f := range reflect.TypeFor[R]().Fields() {
 		var b strings.Builder
 		for i, r := range f.Name {
@@ -92,6 +92,14 @@ func headers[R any]() map[string]string {
 		h[f.Name] = b.String()
 	}
 	return h
+}
+
+// header is the row of names above a table.
+type header map[string]string
+
+// Label heads a column of one label, as docker does.
+func (header) Label(name string) string {
+	return strings.NewReplacer("-", " ", ".", " ", "_", " ").Replace(name)
 }
 
 // unescape lets \t and \n be typed in a shell's quotes, as docker does.

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"context"
 	"fmt"
 	"strconv"
 	"time"
@@ -22,18 +23,22 @@ func newUsageRow(kind string, t store.UsageTotal) usageRow {
 	return r
 }
 
-func printUsage(a *app, u store.Usage, format string, verbose bool) error {
+func printUsage(ctx context.Context, a *app, u store.Usage, format string, verbose bool) error {
 	if verbose {
-		return printUsageVerbose(a, u)
+		return printUsageVerbose(ctx, a, u)
 	}
 	volumes, _, err := a.volumeUsage()
+	if err != nil {
+		return err
+	}
+	containers, _, err := a.containerUsage(ctx)
 	if err != nil {
 		return err
 	}
 	return render(a.stdout, format, []column{
 		{"TYPE", "Type"}, {"TOTAL", "TotalCount"}, {"ACTIVE", "Active"}, {"SIZE", "Size"}, {"RECLAIMABLE", "Reclaimable"},
 	}, []usageRow{
-		newUsageRow("Images", u.Images), newUsageRow("Local Volumes", volumes), newUsageRow("Build Cache", u.Cache), newUsageRow("Cache Mounts", u.CacheDirs), newUsageRow("Contexts", u.Contexts),
+		newUsageRow("Images", u.Images), newUsageRow("Containers", containers), newUsageRow("Local Volumes", volumes), newUsageRow("Build Cache", u.Cache), newUsageRow("Cache Mounts", u.CacheDirs), newUsageRow("Contexts", u.Contexts),
 		newUsageRow("Compressed", u.Forms), newUsageRow("Pushed", u.Pushed), newUsageRow("Temporary", u.Temp), newUsageRow("Unused", u.Unused),
 	})
 }
@@ -44,7 +49,7 @@ type imageUsageRow struct {
 
 type cacheUsageRow struct{ ID, CreatedSince, LastUsedSince, Size, Shared string }
 
-func printUsageVerbose(a *app, u store.Usage) error {
+func printUsageVerbose(ctx context.Context, a *app, u store.Usage) error {
 	now := time.Now()
 	var images []imageUsageRow
 	for _, i := range u.ImageList {
@@ -57,6 +62,9 @@ func printUsageVerbose(a *app, u store.Usage) error {
 		{"REPOSITORY", "Repository"}, {"TAG", "Tag"}, {"IMAGE ID", "ID"}, {"CREATED", "CreatedSince"},
 		{"SIZE", "Size"}, {"SHARED SIZE", "SharedSize"}, {"UNIQUE SIZE", "UniqueSize"},
 	}, images); err != nil {
+		return err
+	}
+	if err := a.printContainerUsage(ctx); err != nil {
 		return err
 	}
 	total, volumes, err := a.volumeUsage()

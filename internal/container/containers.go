@@ -225,16 +225,23 @@ func (cs *Containers) List(ctx context.Context) ([]*Container, error) {
 // load reads a container's files.
 func (cs *Containers) load(r store.ContainerRow) (*Container, error) {
 	c := &Container{ID: r.ID, Name: r.Name, Created: r.Created, cs: cs, dir: cs.s.ContainerDir(r.ID)}
+	err := c.readConfig()
+	if err == nil {
+		c.State, err = loadState(c.dir)
+	}
+	return c, err
+}
+
+func (c *Container) readConfig() error {
 	name := filepath.Join(c.dir, configFile)
 	data, err := os.ReadFile(name)
 	if err != nil {
-		return nil, err
+		return err
 	}
 	if err := json.Unmarshal(data, &c.Config); err != nil {
-		return nil, fmt.Errorf("%s: %w", name, err)
+		return fmt.Errorf("%s: %w", name, err)
 	}
-	c.State, err = loadState(c.dir)
-	return c, err
+	return nil
 }
 
 // Reload looks again.
@@ -254,6 +261,15 @@ func (c *Container) Rename(ctx context.Context, name string) error {
 	}
 	return err
 }
+
+// Size is the disk space that the container takes beside its image.
+func (c *Container) Size() int64 { return store.DiskUsage(c.dir) }
+
+// OwnSize is the disk space of what the container wrote to its root.
+func (c *Container) OwnSize() int64 { return store.DiskUsage(c.Upper()) }
+
+// LogPath is the newest file of the container's log.
+func (c *Container) LogPath() string { return filepath.Join(c.dir, logFile) }
 
 // Lock is the right to start, run or remove a container. It ends with the process, and passes to
 // another that is given its file.

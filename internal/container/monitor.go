@@ -4,10 +4,13 @@ import (
 	"context"
 	"errors"
 	"io"
+	"net"
 	"os"
 	"sync"
+	"syscall"
 	"time"
 
+	"nacre/internal/registry/store"
 	"nacre/internal/sandbox"
 
 	specs "github.com/opencontainers/runtime-spec/specs-go"
@@ -16,19 +19,59 @@ import (
 // Streams are what a container is connected to that runs in this process.
 type Streams struct {
 	Stdin          io.Reader // nil: it has no input
-	Stdout, Stderr io.Writer // nil: dropped
+	Stdout, Stderr io.Writer // nil: dropped; equal values keep the order of what is written
 	Signals        <-chan os.Signal
 	Resize         <-chan sandbox.Size
 	Size           sandbox.Size // of the terminal at the start; zero: not known
 }
 
-// monitor runs one container, as often as its restart policy says, and keeps its state.
+// monitor runs one container, as often as its restart policy says, keeps its state, and serves its socket.
 type monitor struct {
-	c    *Container
-	lock *Lock
+	c       *Container
+	lock    *Lock
+	out     output
+	signals chan os.Signal
+	resize  chan sandbox.Size
+	// open opens the store again, of a monitor that does not keep it open.
+	open func(context.Context) (*store.Store, error)
 
-	mu    sync.Mutex
-	state State
+	listener net.Listener
+	conns    sync.WaitGroup
+	ended    chan struct{} // closed when all is written down and the lock is free
+	halt     chan struct{} // closed by the first stop: it is not started again
+	haltOnce sync.Once
+	goAhead  chan struct{} // closed when who started this process says so
+	goOnce   sync.Once
+
+	mu       sync.Mutex
+	state    State
+	last     reply // how it ended the last time
+	size     sandbox.Size
+	stdin    *os.File // where its input is written to; nil: it has none now
+	waiting  map[chan reply]bool
+	starting *viewer // is told that the program was executed
+	frozen   *freezer
+}
+
+func newMonitor(c *Container, lock *Lock) *monitor {
+	m := &monitor{
+		c: c, lock: lock, state: c.State, signals: make(chan os.Signal, 16), resize: make(chan sandbox.Size, 1),
+		ended: make(chan struct{}), halt: make(chan struct{}), goAhead: make(chan struct{}), waiting: map[chan reply]bool{},
+	}
+	m.state.Stopped, m.state.Error = false, ""
+	m.out.log = newLogWriter(c.dir, c.Config.Log, m.logFault)
+	return m
+}
+
+// logFault notes that the log cannot be written, or can again.
+func (m *monitor) logFault(err error) {
+	m.set(func(st *State) {
+		if err != nil {
+			st.LogError = err.Error()
+		} else {
+			st.LogError += " (until " + time.Now().UTC().Format(time.RFC3339) + ")"
+		}
+	})
 }
 
 // Run starts a container in this process and waits for its end: this is its monitor then. The caller
@@ -36,15 +79,59 @@ type monitor struct {
 //
 // The error is nil if the process ran, whatever its exit code; else see sandbox.Run.
 func (c *Container) Run(ctx context.Context, lock *Lock, s Streams) (sandbox.Status, error) {
-	m := &monitor{c: c, lock: lock, state: c.State}
-	defer lock.Unlock()
-	status, err := m.once(ctx, s)
-	return status, m.end(err)
+	m := newMonitor(c, lock)
+	m.size = s.Size
+	go func() {
+		for sig := range s.Signals {
+			m.signals <- sig
+		}
+	}()
+	if s.Resize != nil {
+		go func() {
+			for size := range s.Resize {
+				m.resized(size)
+			}
+		}()
+	}
+	return m.run(ctx, s)
+}
+
+// run runs the container to its last end.
+func (m *monitor) run(ctx context.Context, s Streams) (status sandbox.Status, err error) {
+	if err := m.listen(); err != nil {
+		m.failed(err)
+		return status, m.finish(err)
+	}
+	b := backoff{}
+	for {
+		began := time.Now()
+		status, err = m.once(ctx, s)
+		if !m.again(ctx, status, err) {
+			break
+		}
+		m.partial()
+		m.set(func(st *State) { st.Status = StatusRestarting })
+		select {
+		case <-m.halt:
+		case <-ctx.Done():
+		case <-time.After(b.next(time.Since(began))):
+		}
+		if m.halted() || ctx.Err() != nil {
+			m.set(func(st *State) { st.Status = StatusExited })
+			break
+		}
+		m.set(func(st *State) { st.Restarts++ })
+	}
+	return status, m.finish(err)
 }
 
 // once runs the container's process once.
 func (m *monitor) once(ctx context.Context, s Streams) (sandbox.Status, error) {
-	p, err := m.c.compose(ctx)
+	p := &parts{c: m.c}
+	err := m.reopen(ctx)
+	if err == nil {
+		p, err = m.c.compose(ctx)
+	}
 	defer p.close()
 	if err != nil {
 		m.failed(err)
@@ -52,18 +139,112 @@ func (m *monitor) once(ctx context.Context, s Streams) (sandbox.Status, error) {
 	}
 	config := sandbox.Config{
 		Spec: p.spec, Root: p.root, Files: p.files, Trees: p.trees,
-		Stdin: s.Stdin, Stdout: s.Stdout, Stderr: s.Stderr, Signals: s.Signals, Resize: s.Resize,
-		Started: m.started,
+		Signals: m.signals, Resize: m.resize,
 	}
+	config.Stdout, config.Stderr = m.writers(s)
+	closeStdin, err := m.openStdin(&config, s)
+	if err != nil {
+		m.failed(err)
+		return sandbox.Status{}, err
+	}
+	defer closeStdin()
 	if len(p.created) > 0 {
 		config.Created = p.whenCreated
 	}
-	if s.Size != (sandbox.Size{}) {
-		p.spec.Process.ConsoleSize = &specs.Box{Width: uint(s.Size.Width), Height: uint(s.Size.Height)}
+	if size := m.terminalSize(); size != (sandbox.Size{}) {
+		p.spec.Process.ConsoleSize = &specs.Box{Width: uint(size.Width), Height: uint(size.Height)}
+	}
+	ctx, cancel := context.WithCancel(ctx)
+	var checks sync.WaitGroup
+	config.Started = func(st sandbox.Started) {
+		if len(p.undo) == 0 { // else something of the store is needed to the end
+			m.release()
+		}
+		m.started(st)
 	}
 	status, err := sandbox.Run(ctx, config)
+	cancel()
+	checks.Wait()
+	m.out.log.end()
 	m.exited(status, err)
 	return status, err
+}
+
+// writers are where the container's output goes.
+func (m *monitor) writers(s Streams) (stdout, stderr io.Writer) {
+	stdout = m.out.stream("stdout", s.Stdout)
+	if s.Stdout != nil && sameFiles(s.Stdout, s.Stderr) {
+		return stdout, stdout
+	}
+	return stdout, m.out.stream("stderr", s.Stderr)
+}
+
+// sameFiles tells whether two writers are one file, so that the order of what is written to both counts.
+func sameFiles(a, b io.Writer) bool {
+	f, ok := a.(*os.File)
+	g, ok2 := b.(*os.File)
+	return ok && ok2 && sameFile(f, g)
+}
+
+// openStdin gives the container its input: that of this process, or a pipe for whoever is attached.
+func (m *monitor) openStdin(config *sandbox.Config, s Streams) (closeAll func(), err error) {
+	if s.Stdin != nil {
+		config.Stdin = s.Stdin
+		return func() {}, nil
+	}
+	if !m.c.Config.OpenStdin {
+		return func() {}, nil
+	}
+	r, w, err := os.Pipe()
+	if err != nil {
+		return nil, err
+	}
+	config.Stdin = r
+	m.mu.Lock()
+	m.stdin = w
+	m.mu.Unlock()
+	return func() {
+		r.Close()
+		m.closeStdin()
+	}, nil
+}
+
+// closeStdin ends the container's input.
+func (m *monitor) closeStdin() {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if m.stdin != nil {
+		m.stdin.Close()
+		m.stdin = nil
+	}
+}
+
+// input passes input on. It is dropped where the container reads none.
+func (m *monitor) input(p []byte) {
+	m.mu.Lock()
+	w := m.stdin
+	m.mu.Unlock()
+	if w != nil {
+		w.Write(p)
+	}
+}
+
+func (m *monitor) terminalSize() sandbox.Size {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return m.size
+}
+
+// resized passes a new size of the terminal on; one that nobody took yet is forgotten.
+func (m *monitor) resized(size sandbox.Size) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.size = size
+	select {
+	case <-m.resize:
+	default:
+	}
+	m.resize <- size
 }
 
 // whenCreated does what the areas want done from outside before the program is executed.
@@ -76,55 +257,97 @@ func (p *parts) whenCreated(ctx context.Context, pid int) error {
 	return nil
 }
 
-// set changes the state and writes it down.
-func (m *monitor) set(change func(st *State)) error {
+// reopen has the store open.
+func (m *monitor) reopen(ctx context.Context) (err error) {
+	if m.c.cs.s == nil {
+		m.c.cs.s, err = m.open(context.WithoutCancel(ctx))
+	}
+	return err
+}
+
+// release closes the store where it can be opened again: nothing of it is needed while the container runs.
+func (m *monitor) release() {
+	if m.open != nil && m.c.cs.s != nil {
+		m.c.cs.s.Close()
+		m.c.cs.s = nil
+	}
+}
+
+// finish is the end: the container is removed if it is to be, the lock is let go, and all who wait are told.
+func (m *monitor) finish(err error) error {
+	m.release()
+	if m.listener != nil {
+		m.listener.Close()
+	}
+	m.out.log.close()
+	if m.c.Config.AutoRemove {
+		rerr := m.reopen(context.Background())
+		if rerr == nil {
+			rerr = m.c.drop(context.Background())
+		}
+		err = errors.Join(err, rerr)
+		m.release()
+	}
+	m.lock.Unlock()
+	close(m.ended)
+	m.partial()
+	m.conns.Wait()
+	return err
+}
+
+// partial tells those who are attached, or wait for any end, of an end.
+func (m *monitor) partial() {
+	m.mu.Lock()
+	r, final := m.last, m.isEnded()
+	starting := m.starting
+	m.starting = nil
+	for w, next := range m.waiting {
+		if next || final {
+			w <- r
+			delete(m.waiting, w)
+		}
+	}
+	m.mu.Unlock()
+	for _, v := range m.out.all() {
+		m.out.detach(v)
+		v.finish(&r)
+		v.drop()
+	}
+	if starting != nil { // attached to nothing, and not told yet
+		starting.finish(&r)
+		starting.drop()
+	}
+}
+
+func (m *monitor) isEnded() bool {
+	select {
+	case <-m.ended:
+		return true
+	default:
+		return false
+	}
+}
+
+func (m *monitor) halted() bool {
+	select {
+	case <-m.halt:
+		return true
+	default:
+		return false
+	}
+}
+
+// signal sends a signal to the container's first process.
+func (m *monitor) signal(sig syscall.Signal) error {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	change(&m.state)
-	return writeState(m.c.dir, m.state)
-}
-
-func (m *monitor) started(s sandbox.Started) {
-	m.set(func(st *State) {
-		*st = State{
-			Status: StatusRunning, Pid: s.Pid, Monitor: os.Getpid(), Boot: bootID(), Started: time.Now().UTC(),
-			Cgroups: s.Cgroups, Restarts: st.Restarts, Health: st.Health, Stopped: st.Stopped,
-		}
-	})
-}
-
-// failed notes why the container was not started.
-func (m *monitor) failed(err error) {
-	code := sandbox.CodeSandbox
-	if start := (*sandbox.StartError)(nil); errors.As(err, &start) {
-		code = start.Code
+	if !m.state.Status.Alive() || m.state.Status == StatusRestarting {
+		return ErrNotRunning
 	}
-	m.set(func(st *State) {
-		st.Status, st.ExitCode, st.Error, st.Finished = StatusExited, code, err.Error(), time.Now().UTC()
-		if st.Started.IsZero() {
-			st.Status = StatusCreated // it never ran
-		}
-		st.Pid, st.Monitor, st.Cgroups = 0, 0, nil
-	})
-}
-
-// exited notes how the container's process ended.
-func (m *monitor) exited(s sandbox.Status, err error) {
-	if start := (*sandbox.StartError)(nil); errors.As(err, &start) {
-		m.failed(err)
-		return
+	select {
+	case m.signals <- sig:
+		return nil
+	default:
+		return errors.New("it takes no more signals: there are many on their way to it")
 	}
-	m.set(func(st *State) {
-		st.Status, st.ExitCode, st.OOMKilled, st.Finished = StatusExited, s.Code, s.OOMKilled, time.Now().UTC()
-		st.Warnings = s.Warnings
-		st.Pid, st.Monitor, st.Cgroups = 0, 0, nil
-	})
-}
-
-// end removes the container if it is to be removed at its end.
-func (m *monitor) end(err error) error {
-	if !m.c.Config.AutoRemove {
-		return err
-	}
-	return errors.Join(err, m.c.drop(context.Background()))
 }

@@ -35,22 +35,22 @@ func (s Status) Alive() bool { return s == StatusRunning || s == StatusPaused ||
 // State is what became of a container. As JSON it is the file state.json, which the holder of the
 // container's lock alone writes.
 type State struct {
-	Status     Status       `json:"status"`
-	Pid        int          `json:"pid,omitempty"`     // of its first process, while that runs
-	Monitor    int          `json:"monitor,omitempty"` // pid, while that runs
-	Boot       string       `json:"boot,omitempty"`    // of the machine, in which the above was so
-	Started    time.Time    `json:"started,omitzero"`
-	Finished   time.Time    `json:"finished,omitzero"`
-	ExitCode   int          `json:"exitCode"`
-	OOMKilled  bool         `json:"oomKilled,omitempty"`
-	Error      string       `json:"error,omitempty"` // why it did not start, or what else ended it
-	Restarts   int          `json:"restarts,omitempty"`
-	Stopped    bool         `json:"stopped,omitempty"` // a user ended it: it is not started again by itself
-	Warnings   []string     `json:"warnings,omitempty"`
-	LogError   string       `json:"logError,omitempty"` // why the log lacks something
-	Health     *HealthState `json:"health,omitempty"`
-	Cgroups    []string     `json:"cgroups,omitempty"` // directories, while it runs
-	StdinEnded bool         `json:"stdinEnded,omitempty"`
+	Status    Status       `json:"status"`
+	Pid       int          `json:"pid,omitempty"`     // of its first process, while that runs
+	Monitor   int          `json:"monitor,omitempty"` // pid, while that runs
+	Boot      string       `json:"boot,omitempty"`    // of the machine, in which the above was so
+	Started   time.Time    `json:"started,omitzero"`
+	Finished  time.Time    `json:"finished,omitzero"`
+	ExitCode  int          `json:"exitCode"`
+	OOMKilled bool         `json:"oomKilled,omitempty"`
+	Error     string       `json:"error,omitempty"` // why it did not start, or what else ended it
+	Restarts  int          `json:"restarts,omitempty"`
+	Stopped   bool         `json:"stopped,omitempty"` // a user ended it: it is not started again by itself
+	Warnings  []string     `json:"warnings,omitempty"`
+	LogError  string       `json:"logError,omitempty"` // why the log lacks something
+	Health    *HealthState `json:"health,omitempty"`
+	Cgroups   []string     `json:"cgroups,omitempty"` // directories, while it runs
+	Freezer   string       `json:"freezer,omitempty"` // the cgroup by which it was paused
 }
 
 // HealthState is what health checks found.
@@ -133,6 +133,7 @@ func loadState(dir string) (State, error) {
 	if st, err = readState(dir); err != nil || !st.Status.Alive() {
 		return st, err
 	}
+	thawLost(st.Freezer)
 	st = st.lost()
 	writeState(dir, st) // if it cannot be, the next one will
 	return st, nil
@@ -145,7 +146,7 @@ func (s State) lost() State {
 	if s.Boot != bootID() {
 		s.Error, s.ExitCode = errReboot, 255 // docker's code
 	}
-	s.Status, s.Pid, s.Monitor, s.Cgroups = StatusExited, 0, 0, nil
+	s.Status, s.Pid, s.Monitor, s.Cgroups, s.Freezer = StatusExited, 0, 0, nil, ""
 	s.Finished = time.Now().UTC()
 	return s
 }

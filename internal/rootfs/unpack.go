@@ -5,8 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"io/fs"
-	"iter"
 	"os"
 	"path"
 	"runtime"
@@ -34,16 +32,6 @@ type UnpackOptions struct {
 //
 // After an error dir holds part of the layer.
 func Unpack(ctx context.Context, l *layer.Layer, dir string, o UnpackOptions) error {
-	return unpack(ctx, l, dir, o)
-}
-
-// unpackable is a layer, or what is listed and opened like one.
-type unpackable interface {
-	All() iter.Seq2[*layer.Stat, error] // a directory before what is in it, the first name of a file before the others
-	Open(name string) (fs.File, error)
-}
-
-func unpack(ctx context.Context, l unpackable, dir string, o UnpackOptions) error {
 	root, err := openPath(dir, unix.O_RDONLY|unix.O_DIRECTORY)
 	if err != nil {
 		return err
@@ -65,7 +53,7 @@ func unpack(ctx context.Context, l unpackable, dir string, o UnpackOptions) erro
 
 // unpacker makes names one after another and leaves contents to goroutines.
 type unpacker struct {
-	l      unpackable
+	l      *layer.Layer
 	root   int
 	mark   string
 	note   func(string)

@@ -165,6 +165,9 @@ func (s *Store) DropContainer(ctx context.Context, id string) error {
 	})
 }
 
+// DiskUsage is the disk space that a file or directory takes, with all in it. What cannot be read takes none.
+func DiskUsage(path string) int64 { return diskUsage(path) }
+
 // lockName is the file in a container's folder that is held locked by who runs, starts or removes it.
 const lockName = "lock"
 

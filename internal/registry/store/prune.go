@@ -145,8 +145,13 @@ func (o PruneOptions) takes(img Image) bool {
 	if img.Children > 0 || (!o.Until.IsZero() && !img.Created.Before(o.Until)) {
 		return false
 	}
+	return o.FitsLabels(img.Labels)
+}
+
+// FitsLabels tells whether all of o.Labels are fulfilled.
+func (o PruneOptions) FitsLabels(labels map[string]string) bool {
 	for _, f := range o.Labels {
-		if !f.fits(img.Labels) {
+		if !f.fits(labels) {
 			return false
 		}
 	}

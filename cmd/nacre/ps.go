@@ -1,0 +1,235 @@
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"maps"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"nacre/internal/container"
+	"nacre/internal/registry/store"
+	"nacre/internal/volume"
+
+	"github.com/docker/go-units"
+	"github.com/spf13/cobra"
+)
+
+type psFlags struct {
+	all, quiet, latest, size, noTrunc bool
+	last                              int
+	filters                           []string
+	format                            string
+}
+
+func psCommand(a *app) *cobra.Command {
+	cmd := containerListCommand(a)
+	cmd.Use, cmd.Aliases = "ps [OPTIONS]", nil
+	return cmd
+}
+
+func containerListCommand(a *app) *cobra.Command {
+	var f psFlags
+	cmd := &cobra.Command{
+		Use:     "ls [OPTIONS]",
+		Aliases: []string{"ps", "list"},
+		Short:   "List containers: those that run, or with -a all",
+		Example: `  nacre ps -a
+  nacre ps -q --filter label=app=web
+  nacre ps --format '{{.Names}}: {{.Status}}'`,
+		Args: noArgs,
+		RunE: func(cmd *cobra.Command, args []string) error { return runPs(cmd.Context(), a, f) },
+	}
+	fl := cmd.Flags()
+	fl.BoolVarP(&f.all, "all", "a", false, "also those that do not run")
+	fl.BoolVarP(&f.quiet, "quiet", "q", false, "print IDs and nothing else")
+	fl.BoolVarP(&f.latest, "latest", "l", false, "the container made last, whether or not it runs")
+	fl.IntVarP(&f.last, "last", "n", -1, "as many of those made last")
+	fl.BoolVarP(&f.size, "size", "s", false, "show what they take of the disk")
+	fl.BoolVar(&f.noTrunc, "no-trunc", false, "do not shorten anything")
+	fl.StringArrayVarP(&f.filters, "filter", "f", nil, "id, name, status, label, ancestor, exited, before, since, health, volume, network, publish, expose or is-task, =VALUE")
+	fl.StringVar(&f.format, "format", "", `"table", "json", "table TEMPLATE" or a Go template`)
+	fl.StringVar(&a.logLevel, "log-level", "info", "what to say besides results: error, warn, info or debug") // -l is another here
+	return cmd
+}
+
+// psRow is a container as docker's templates know it.
+type psRow struct {
+	ID, Names, Image, Command, CreatedAt, RunningFor, Ports, State, Status, Size string
+	Labels, Mounts, LocalVolumes, Networks, Platform                             string
+	labels                                                                       map[string]string
+}
+
+// Label is the value of one label.
+func (r psRow) Label(name string) string { return r.labels[name] }
+
+// MarshalJSON is the row as --format json has it.
+func (r psRow) MarshalJSON() ([]byte, error) {
+	type plain psRow
+	return json.Marshal(plain(r))
+}
+
+func runPs(ctx context.Context, a *app, f psFlags) error {
+	cs, err := a.containers(ctx)
+	if err != nil {
+		return err
+	}
+	list, err := cs.List(ctx)
+	if err != nil {
+		return err
+	}
+	keep, wide, err := a.psFilter(ctx, list, f.filters)
+	if err != nil {
+		return err
+	}
+	if f.latest {
+		f.last = 1
+	}
+	all := f.all || f.last >= 0 || wide
+	list = slices.DeleteFunc(list, func(c *container.Container) bool { return !all && !c.State.Status.Alive() || !keep(c) })
+	if f.last >= 0 {
+		list = list[:min(f.last, len(list))]
+	}
+	if f.quiet && f.format == "" {
+		for _, c := range list {
+			fmt.Fprintln(a.stdout, psID(c, f.noTrunc))
+		}
+		return nil
+	}
+	size := f.size || strings.Contains(f.format, ".Size")
+	rows := make([]psRow, len(list))
+	for i, c := range list {
+		rows[i] = a.psRow(ctx, c, f.noTrunc, size, time.Now())
+	}
+	columns := []column{
+		{"CONTAINER ID", "ID"}, {"IMAGE", "Image"}, {"COMMAND", "Command"}, {"CREATED", "RunningFor"}, {"STATUS", "Status"}, {"PORTS", "Ports"}, {"NAMES", "Names"},
+	}
+	if f.size {
+		columns = append(columns, column{"SIZE", "Size"})
+	}
+	return render(a.stdout, f.format, columns, rows)
+}
+
+func psID(c *container.Container, noTrunc bool) string {
+	if noTrunc {
+		return c.ID
+	}
+	return c.ShortID()
+}
+
+func (a *app) psRow(ctx context.Context, c *container.Container, noTrunc, size bool, now time.Time) psRow {
+	command := strings.Join(c.Config.Args(), " ")
+	if r := []rune(command); !noTrunc && len(r) > 20 {
+		command = string(r[:19]) + "…"
+	}
+	r := psRow{
+		ID: psID(c, noTrunc), Names: c.Name, Image: a.psImage(ctx, c), Command: strconv.Quote(command),
+		CreatedAt: c.Created.Local().Format("2006-01-02 15:04:05 -0700 MST"), RunningFor: since(c.Created, now),
+		State: string(c.State.Status), Status: statusText(c, now), Platform: c.Config.Platform, Networks: networkName(c), Ports: portsText(c),
+		labels: c.Config.Labels,
+	}
+	var labels []string
+	for _, k := range slices.Sorted(maps.Keys(c.Config.Labels)) {
+		labels = append(labels, k+"="+c.Config.Labels[k])
+	}
+	r.Labels = strings.Join(labels, ",")
+	mounts, volumes := mountsText(c, noTrunc)
+	r.Mounts, r.LocalVolumes = mounts, strconv.Itoa(volumes)
+	if size {
+		r.Size = a.sizeText(ctx, c)
+	}
+	return r
+}
+
+// sizeText is what the container wrote, and that with its image.
+func (a *app) sizeText(ctx context.Context, c *container.Container) string {
+	own := store.DiskUsage(c.Upper())
+	text := units.HumanSizeWithPrecision(float64(own), 3)
+	if img, err := a.opened.Lookup(ctx, c.Config.ImageID.String()); err == nil {
+		text += " (virtual " + units.HumanSizeWithPrecision(float64(own+img.Size), 3) + ")"
+	}
+	return text
+}
+
+// psImage is the name the container was made of, or the image's ID where the name means another now.
+func (a *app) psImage(ctx context.Context, c *container.Container) string {
+	if c.Config.Image == "" {
+		return shortID(c.Config.Target)
+	}
+	img, err := a.opened.Lookup(ctx, c.Config.Image)
+	if err == nil && img.Target.Digest == c.Config.Target {
+		return c.Config.Image
+	}
+	return shortID(c.Config.ImageID)
+}
+
+// statusText is docker's STATUS, with the reason where a container did not end by itself.
+func statusText(c *container.Container, now time.Time) string {
+	st := c.State
+	switch st.Status {
+	case container.StatusRunning, container.StatusPaused:
+		text := "Up " + units.HumanDuration(now.Sub(st.Started))
+		switch {
+		case st.Status == container.StatusPaused:
+			text += " (Paused)"
+		case st.Health == nil:
+		case st.Health.Status == container.HealthStarting:
+			text += " (health: starting)"
+		default:
+			text += " (" + st.Health.Status + ")"
+		}
+		return text
+	case container.StatusRestarting:
+		return fmt.Sprintf("Restarting (%d) %s ago", st.ExitCode, units.HumanDuration(now.Sub(st.Finished)))
+	case container.StatusExited:
+		text := fmt.Sprintf("Exited (%d) %s ago", st.ExitCode, units.HumanDuration(now.Sub(st.Finished)))
+		switch {
+		case st.OOMKilled:
+			text += " (out of memory)"
+		case st.Error != "" && !strings.ContainsAny(st.Error, "\n") && len(st.Error) <= 40:
+			text += " (" + st.Error + ")"
+		}
+		return text
+	case container.StatusDead:
+		return "Dead"
+	case container.StatusRemoving:
+		return "Removal In Progress"
+	}
+	return "Created"
+}
+
+func networkName(c *container.Container) string {
+	if c.Config.Network.Mode == "" {
+		return "host"
+	}
+	return c.Config.Network.Mode
+}
+
+// portsText is docker's PORTS: the ports that the image says it listens on.
+func portsText(c *container.Container) string {
+	if !c.State.Status.Alive() {
+		return ""
+	}
+	return strings.Join(slices.Sorted(maps.Keys(c.Config.Exposed)), ", ")
+}
+
+// mountsText names what is mounted, as docker does: volumes by name, the rest by where it is from.
+func mountsText(c *container.Container, noTrunc bool) (text string, volumes int) {
+	var list []string
+	for _, m := range c.Config.Mounts {
+		if m.Type == volume.TypeVolume {
+			volumes++
+		}
+		from := m.Source
+		if r := []rune(from); !noTrunc && len(r) > 15 {
+			from = string(r[:14]) + "…"
+		}
+		if from != "" {
+			list = append(list, from)
+		}
+	}
+	return strings.Join(list, ","), volumes
+}

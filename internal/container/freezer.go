@@ -1,0 +1,227 @@
+package container
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+const cgroupRoot = "/sys/fs/cgroup"
+
+// freezer is a cgroup whose processes can be stopped without their notice. It is made when a container is
+// paused for the first time, and all of its processes are moved there.
+type freezer struct {
+	dir    string
+	own    bool // made here, to be removed
+	second bool // cgroup version 2
+}
+
+// newFreezer makes one for a container.
+func newFreezer(id string, cgroups []string) (*freezer, error) {
+	if _, err := os.Stat(filepath.Join(cgroupRoot, "freezer", "cgroup.procs")); err == nil {
+		f := &freezer{dir: filepath.Join(cgroupRoot, "freezer", "nacre-"+id), own: true}
+		return f, f.make()
+	}
+	for _, dir := range cgroups {
+		if _, err := os.Stat(filepath.Join(dir, "cgroup.freeze")); err == nil {
+			return &freezer{dir: dir, second: true}, nil
+		}
+	}
+	for _, top := range []string{cgroupRoot, filepath.Join(cgroupRoot, "unified")} {
+		if _, err := os.Stat(filepath.Join(top, "cgroup.procs")); err == nil {
+			f := &freezer{dir: filepath.Join(top, "nacre-"+id), own: true, second: true}
+			return f, f.make()
+		}
+	}
+	return nil, errors.New("this system has no freezer cgroups")
+}
+
+func (f *freezer) make() error {
+	err := os.Mkdir(f.dir, 0o755)
+	if err != nil && !errors.Is(err, os.ErrExist) {
+		return fmt.Errorf("the container cannot be paused here: it takes a cgroup, and none can be made: %w", err)
+	}
+	return nil
+}
+
+// enter moves all processes of the process namespace that pid is the first of into the cgroup.
+// New ones are born where their parents are, so that a few rounds get them all.
+func (f *freezer) enter(pid int) error {
+	if !f.own {
+		return nil
+	}
+	want, err := os.Readlink(fmt.Sprintf("/proc/%d/ns/pid", pid))
+	if err != nil {
+		return err
+	}
+	for range 100 {
+		moved := false
+		inside, err := f.members()
+		if err != nil {
+			return err
+		}
+		procs, err := os.ReadDir("/proc")
+		if err != nil {
+			return err
+		}
+		for _, e := range procs {
+			p, err := strconv.Atoi(e.Name())
+			if err != nil || inside[p] {
+				continue
+			}
+			if ns, err := os.Readlink("/proc/" + e.Name() + "/ns/pid"); err != nil || ns != want {
+				continue
+			}
+			err = os.WriteFile(filepath.Join(f.dir, "cgroup.procs"), []byte(e.Name()), 0)
+			if err != nil && !errors.Is(err, unix.ESRCH) {
+				return fmt.Errorf("the container cannot be paused here: %w", err)
+			}
+			moved = true
+		}
+		if !moved {
+			return nil
+		}
+	}
+	return errors.New("the container cannot be paused: it starts processes too fast")
+}
+
+func (f *freezer) members() (map[int]bool, error) {
+	data, err := os.ReadFile(filepath.Join(f.dir, "cgroup.procs"))
+	if err != nil {
+		return nil, err
+	}
+	in := map[int]bool{}
+	for _, s := range strings.Fields(string(data)) {
+		if p, err := strconv.Atoi(s); err == nil {
+			in[p] = true
+		}
+	}
+	return in, nil
+}
+
+// set stops the processes, or lets them go on, and waits until that is so.
+func (f *freezer) set(frozen bool) error {
+	file, value, want := "freezer.state", "THAWED", "THAWED"
+	switch {
+	case f.second && frozen:
+		file, value, want = "cgroup.freeze", "1", "frozen 1"
+	case f.second:
+		file, value, want = "cgroup.freeze", "0", "frozen 0"
+	case frozen:
+		value, want = "FROZEN", "FROZEN"
+	}
+	for range 1000 { // 10 s
+		if err := os.WriteFile(filepath.Join(f.dir, file), []byte(value), 0); err != nil {
+			return err
+		}
+		state := "freezer.state"
+		if f.second {
+			state = "cgroup.events"
+		}
+		data, err := os.ReadFile(filepath.Join(f.dir, state))
+		if err != nil {
+			return err
+		}
+		if strings.Contains(string(data), want) {
+			return nil
+		}
+		time.Sleep(10 * time.Millisecond)
+	}
+	return errors.New("the kernel did not stop all of its processes")
+}
+
+// remove takes the cgroup away once nothing is in it.
+func (f *freezer) remove() {
+	if f == nil || !f.own {
+		return
+	}
+	for range 100 {
+		if err := unix.Rmdir(f.dir); !errors.Is(err, unix.EBUSY) {
+			return
+		}
+		time.Sleep(5 * time.Millisecond)
+	}
+}
+
+// pause stops all processes of the container.
+func (m *monitor) pause() error {
+	m.mu.Lock()
+	st := m.state
+	f := m.frozen
+	m.mu.Unlock()
+	switch {
+	case st.Status == StatusPaused:
+		return errors.New("Container is already paused") //lint:ignore ST1005 docker's words
+	case st.Status != StatusRunning:
+		return ErrNotRunning
+	}
+	if f == nil {
+		var err error
+		if f, err = newFreezer(m.c.ID, st.Cgroups); err != nil {
+			return err
+		}
+	}
+	// It is noted first: were we killed, others find what to thaw.
+	if err := m.set(func(now *State) { now.Freezer, m.frozen = f.dir, f }); err != nil {
+		return err
+	}
+	if err := f.enter(st.Pid); err != nil {
+		return err
+	}
+	if err := f.set(true); err != nil {
+		f.set(false)
+		return err
+	}
+	return m.set(func(now *State) {
+		if now.Status == StatusRunning { // else it ended meanwhile
+			now.Status = StatusPaused
+		}
+	})
+}
+
+// unpause lets them go on.
+func (m *monitor) unpause() error {
+	m.mu.Lock()
+	paused := m.state.Status == StatusPaused
+	m.mu.Unlock()
+	if !paused {
+		return errors.New("Container is not paused") //lint:ignore ST1005 docker's words
+	}
+	return m.thaw()
+}
+
+// thaw is unpause of a container that may not be paused.
+func (m *monitor) thaw() error {
+	m.mu.Lock()
+	f := m.frozen
+	m.mu.Unlock()
+	if f == nil {
+		return nil
+	}
+	if err := f.set(false); err != nil {
+		return err
+	}
+	return m.set(func(st *State) {
+		if st.Status == StatusPaused {
+			st.Status = StatusRunning
+		}
+	})
+}
+
+// thawLost lets what a monitor froze that was killed go on, so that it can die, and removes its freezer.
+func thawLost(dir string) {
+	if dir == "" {
+		return
+	}
+	f := &freezer{dir: dir, own: strings.HasPrefix(filepath.Base(dir), "nacre-")}
+	_, err := os.Stat(filepath.Join(dir, "cgroup.freeze"))
+	f.second = err == nil
+	f.set(false)
+	f.remove()
+}
