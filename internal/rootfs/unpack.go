@@ -5,6 +5,8 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
+	"iter"
 	"os"
 	"path"
 	"runtime"
@@ -32,6 +34,16 @@ type UnpackOptions struct {
 //
 // After an error dir holds part of the layer.
 func Unpack(ctx context.Context, l *layer.Layer, dir string, o UnpackOptions) error {
+	return unpack(ctx, l, dir, o)
+}
+
+// unpackable is a layer, or what is listed and opened like one.
+type unpackable interface {
+	All() iter.Seq2[*layer.Stat, error] // a directory before what is in it, the first name of a file before the others
+	Open(name string) (fs.File, error)
+}
+
+func unpack(ctx context.Context, l unpackable, dir string, o UnpackOptions) error {
 	root, err := openPath(dir, unix.O_RDONLY|unix.O_DIRECTORY)
 	if err != nil {
 		return err
@@ -53,7 +65,7 @@ func Unpack(ctx context.Context, l *layer.Layer, dir string, o UnpackOptions) er
 
 // unpacker makes names one after another and leaves contents to goroutines.
 type unpacker struct {
-	l      *layer.Layer
+	l      unpackable
 	root   int
 	mark   string
 	note   func(string)

@@ -6,13 +6,10 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
-	"iter"
 	"os"
-	"path"
 	"path/filepath"
 	"strings"
 
-	"nacre/internal/layer"
 	"nacre/internal/rootfs"
 
 	"golang.org/x/sys/unix"
@@ -83,32 +80,20 @@ func isEmpty(dir string) (bool, error) {
 	return false, err
 }
 
-// unpack makes ready/ of the image's directory name, by way of a layer: names of an image are never
-// paths of the host.
+// unpack makes ready/ of the image's directory name.
 func (v *Volumes) unpack(ctx context.Context, top string, image *rootfs.FS, name string) error {
 	work := filepath.Join(top, fillName)
-	data := filepath.Join(work, dataName)
-	for _, dir := range []string{work, data} {
-		if err := os.Mkdir(dir, 0o700); err != nil {
-			return err
-		}
-	}
-	if _, err := layer.Write(ctx, work, subtree(image, name)); err != nil {
+	if err := os.Mkdir(work, 0o700); err != nil {
 		return err
 	}
-	l, err := layer.Open(work)
-	if err != nil {
-		return err
-	}
-	err = rootfs.Unpack(ctx, l, data, rootfs.UnpackOptions{})
-	if err := errors.Join(err, l.Close()); err != nil {
+	if err := rootfs.UnpackPart(ctx, image, name, work, rootfs.UnpackOptions{}); err != nil {
 		return err
 	}
 	v.point("unpacked")
 	if err := syncAll(work); err != nil {
 		return err
 	}
-	return os.Rename(data, filepath.Join(top, readyName))
+	return os.Rename(work, filepath.Join(top, readyName))
 }
 
 // syncAll syncs the file system of dir: the volume is not filled twice, so that what the disk lost would stay lost.
@@ -222,51 +207,4 @@ func removeTree(dir string) error {
 		err = os.RemoveAll(dir)
 	}
 	return err
-}
-
-// subtree lists the image's directory name and all below it as files of a layer, in its order. Sockets are left out.
-func subtree(image *rootfs.FS, name string) iter.Seq2[layer.File, error] {
-	return func(yield func(layer.File, error) bool) {
-		first := map[uint64]string{} // of files with several names
-		var walk func(from, to string) bool
-		walk = func(from, to string) bool {
-			info, err := image.Lstat(from)
-			if err != nil {
-				yield(layer.File{}, err)
-				return false
-			}
-			st := info.Sys().(*layer.Stat)
-			f := layer.File{Entry: st.Entry}
-			f.Name, f.Hard = to, false
-			switch kind := st.Mode & unix.S_IFMT; kind {
-			case unix.S_IFSOCK:
-				return true
-			case unix.S_IFREG:
-				if known, ok := first[st.Ino]; ok && st.Nlink > 1 {
-					f.Hard, f.Link = true, known
-					break
-				}
-				first[st.Ino], f.Link = to, ""
-				f.Open = func() (io.ReadCloser, error) { return image.Open(from) }
-			}
-			if !yield(f, nil) {
-				return false
-			}
-			if !info.IsDir() {
-				return true
-			}
-			entries, err := image.ReadDir(from)
-			if err != nil {
-				yield(layer.File{}, err)
-				return false
-			}
-			for _, e := range entries {
-				if !walk(path.Join(from, e.Name()), path.Join(to, e.Name())) {
-					return false
-				}
-			}
-			return true
-		}
-		walk(name, ".")
-	}
 }
