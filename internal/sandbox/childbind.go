@@ -110,7 +110,7 @@ func (m *mount) checkPropagation() error {
 
 // peers reads of a mount where it is and what it exchanges mounts with (proc_pid_mountinfo(5)).
 func peers(id uint64) (place string, shared, slave bool, err error) {
-	f, err := os.Open("/proc/self/mountinfo")
+	f, err := os.Open("/proc/thread-self/mountinfo") // the thread may have mounts of its own
 	if err != nil {
 		return "", false, false, err
 	}
@@ -134,5 +134,5 @@ func peers(id uint64) (place string, shared, slave bool, err error) {
 	if err := lines.Err(); err != nil {
 		return "", false, false, err
 	}
-	return "", false, false, fmt.Errorf("mount %d is not in /proc/self/mountinfo", id)
+	return "", false, false, fmt.Errorf("mount %d is not in /proc/thread-self/mountinfo", id)
 }

@@ -23,8 +23,8 @@ func (c *child) becomeUser() error {
 			return fail("set resource limit "+strings.Fields(rlimitNames)[l.Resource], err)
 		}
 	}
-	if err := c.giveStdio(); err != nil {
-		return fail("give standard streams to the user", err)
+	if err := c.giveStdio([3]int{0, 1, 2}); err != nil {
+		return err
 	}
 	// All but the three standard descriptors end here.
 	if err := unix.CloseRange(3, ^uint(0), unix.CLOSE_RANGE_CLOEXEC); err != nil {
@@ -88,13 +88,13 @@ func resetSignals() {
 }
 
 // giveStdio makes our pipes the user's: they open /dev/stdout by name, too.
-func (c *child) giveStdio() error {
-	for fd, own := range c.OwnStdio {
+func (c *child) giveStdio(fds [3]int) error {
+	for i, own := range c.OwnStdio {
 		if !own || c.User.UID == 0 && c.User.GID == 0 {
 			continue
 		}
-		if err := unix.Fchown(fd, int(c.User.UID), int(c.User.GID)); err != nil && !c.Userns { // there it may be somebody else's
-			return err
+		if err := unix.Fchown(fds[i], int(c.User.UID), int(c.User.GID)); err != nil && !c.Userns { // there it may be somebody else's
+			return fail("give standard streams to the user", err)
 		}
 	}
 	return nil
@@ -138,24 +138,28 @@ func (c *child) setUser() error {
 	unix.Umask(int(u.Umask))
 	// Another uid took the effective capabilities away. CAP_SYS_ADMIN, to load the
 	// filter, and CAP_SETPCAP, for the ambient set, are needed for a moment yet.
-	const all = 1<<(lastCap+1) - 1
-	var now capSets
-	if err := now.get(); err != nil {
+	now, err := allowed()
+	if err != nil {
 		return err
 	}
-	return now.with(now.Permitted&all, now.Permitted&all, now.Inheritable&all).set()
+	return now.set()
+}
+
+// allowed are the capabilities of this thread, with all effective that may be.
+func allowed() (capSets, error) {
+	const all = 1<<(lastCap+1) - 1
+	var now capSets
+	err := now.get()
+	return now.with(now.Permitted&all, now.Permitted&all, now.Inheritable&all), err
 }
 
 func (c *child) loadFilter() error {
 	if len(c.Filter) == 0 {
 		return nil
 	}
-	prog := unix.SockFprog{
-		Len:    uint16(len(c.Filter) / 8),
-		Filter: (*unix.SockFilter)(unsafe.Pointer(unsafe.SliceData(c.Filter))),
-	}
+	prog := c.filterProgram()
 	load := func(flags uint) unix.Errno {
-		_, _, errno := unix.RawSyscall(unix.SYS_SECCOMP, unix.SECCOMP_SET_MODE_FILTER, uintptr(flags), uintptr(unsafe.Pointer(&prog)))
+		_, _, errno := unix.RawSyscall(unix.SYS_SECCOMP, unix.SECCOMP_SET_MODE_FILTER, uintptr(flags), uintptr(unsafe.Pointer(prog)))
 		return errno
 	}
 	errno := load(c.FilterFlags)
@@ -166,6 +170,13 @@ func (c *child) loadFilter() error {
 		return errno
 	}
 	return nil
+}
+
+func (p *plan) filterProgram() *unix.SockFprog {
+	return &unix.SockFprog{
+		Len:    uint16(len(p.Filter) / 8),
+		Filter: (*unix.SockFilter)(unsafe.Pointer(unsafe.SliceData(p.Filter))),
+	}
 }
 
 // setCaps leaves the process with the capabilities it is to have.
@@ -196,15 +207,20 @@ func (s capSets) with(effective, permitted, inheritable uint64) capSets {
 
 // set sets the three sets capset(2) knows, of this thread.
 func (s capSets) set() error {
-	head := unix.CapUserHeader{Version: unix.LINUX_CAPABILITY_VERSION_3}
-	var data [2]unix.CapUserData
+	head, data := s.kernel()
+	return unix.Capset(head, &data[0])
+}
+
+// kernel is how capset(2) takes them.
+func (s capSets) kernel() (*unix.CapUserHeader, *[2]unix.CapUserData) {
+	data := new([2]unix.CapUserData)
 	for i := range data {
 		shift := 32 * i
 		data[i] = unix.CapUserData{
 			Effective: uint32(s.Effective >> shift), Permitted: uint32(s.Permitted >> shift), Inheritable: uint32(s.Inheritable >> shift),
 		}
 	}
-	return unix.Capset(&head, &data[0])
+	return &unix.CapUserHeader{Version: unix.LINUX_CAPABILITY_VERSION_3}, data
 }
 
 func (s *capSets) get() error {
@@ -237,8 +253,9 @@ func (c *child) execute() error {
 		return fail("report", err)
 	}
 	name := c.Args[0]
+	notExecuted := func(name string, err error) error { return notExecuted(name, err, there(name), isFile(name)) }
 	if strings.Contains(name, "/") {
-		return c.notExecuted(name, syscall.Exec(name, c.Args, c.Env))
+		return notExecuted(name, syscall.Exec(name, c.Args, c.Env))
 	}
 	denied := false
 	for _, dir := range strings.Split(c.searchPath(), ":") {
@@ -246,17 +263,21 @@ func (c *child) execute() error {
 		switch {
 		case errors.Is(err, unix.ENOENT) || errors.Is(err, unix.ENOTDIR):
 			if there(path.Join(dir, name)) {
-				return c.notExecuted(path.Join(dir, name), err)
+				return notExecuted(path.Join(dir, name), err)
 			}
 		case errors.Is(err, unix.EACCES):
 			denied = denied || isFile(path.Join(dir, name))
 		default:
-			return c.notExecuted(path.Join(dir, name), err)
+			return notExecuted(path.Join(dir, name), err)
 		}
 	}
 	if denied {
-		return c.notExecuted(name, unix.EACCES)
+		return notExecuted(name, unix.EACCES)
 	}
+	return notFound(name)
+}
+
+func notFound(name string) error {
 	return &StartError{Code: CodeNotFound, Op: fmt.Sprintf("exec %q", name), Err: errors.New("executable file not found in $PATH")}
 }
 
@@ -272,14 +293,14 @@ func (c *child) searchPath() string {
 }
 
 // notExecuted says why execve(2) failed, with the exit code Docker gives.
-func (c *child) notExecuted(name string, err error) error {
+func notExecuted(name string, err error, there, isFile bool) error {
 	start := &StartError{Code: CodeNotExecutable, Op: fmt.Sprintf("exec %q", name), Err: err}
 	switch {
-	case errors.Is(err, unix.ENOENT) && there(name):
+	case errors.Is(err, unix.ENOENT) && there:
 		start.Code, start.Err = CodeNotFound, fmt.Errorf("%w: the file is there, its interpreter or loader is not", err)
 	case errors.Is(err, unix.ENOENT) || errors.Is(err, unix.ENOTDIR):
 		start.Code = CodeNotFound
-	case errors.Is(err, unix.EACCES) && there(name) && !isFile(name):
+	case errors.Is(err, unix.EACCES) && there && !isFile:
 		start.Err = unix.EISDIR
 	}
 	return start

@@ -11,11 +11,9 @@ import (
 // mountAll puts everything in its place, in the order of the spec. Where a tmpfs is
 // mounted on /dev, the device nodes follow it at once: later mounts may lie on them.
 func (c *child) mountAll() error {
-	c.dev, c.pts = -1, -1
 	for i := range c.Mounts {
-		m := &c.Mounts[i]
-		if err := c.mount(m, c.sources[i]); err != nil {
-			return fail("mount "+m.Dest, err)
+		if err := c.mount(i); err != nil {
+			return fail("mount "+c.Mounts[i].Dest, err)
 		}
 	}
 	if c.dev < 0 {
@@ -44,7 +42,8 @@ func (c *child) coverDevices() error {
 	return nil
 }
 
-func (c *child) mount(m *mount, source int) error {
+func (c *child) mount(i int) error {
+	m := &c.Mounts[i]
 	if m.Type == remount {
 		fd, err := c.open(m.Dest, 0)
 		if err != nil {
@@ -53,20 +52,18 @@ func (c *child) mount(m *mount, source int) error {
 		defer unix.Close(fd)
 		return setAttr(fd, m.Set, m.Clear, 0, false)
 	}
-	isDir := source < 0
-	if source < 0 {
-		fd, err := newFS(m.Type, m.Source, m.Data, m.Set)
-		if err != nil {
+	var err error
+	if c.sources[i] < 0 {
+		if c.sources[i], err = c.newFS(i); err != nil {
 			return err
 		}
-		source = fd
-	} else {
-		var st unix.Stat_t
-		if err := unix.Fstat(source, &st); err != nil {
-			return err
-		}
-		isDir = st.Mode&unix.S_IFMT == unix.S_IFDIR
 	}
+	source := c.sources[i]
+	var st unix.Stat_t
+	if err := unix.Fstat(source, &st); err != nil {
+		return err
+	}
+	isDir := st.Mode&unix.S_IFMT == unix.S_IFDIR
 	target, err := c.mountPoint(m.Dest, isDir)
 	if err != nil {
 		return err
@@ -75,9 +72,11 @@ func (c *child) mount(m *mount, source int) error {
 	if err := moveMount(source, target); err != nil {
 		return err
 	}
+	c.sources[i] = -1
 	switch {
 	case m.Dest == "/dev" && m.Type == "tmpfs":
-		return c.fillDev(source)
+		c.dev = source // kept open
+		return c.fillDev()
 	case m.Dest == "/dev/pts" && m.Type == "devpts":
 		c.pts = source // kept open
 		return nil
@@ -85,11 +84,21 @@ func (c *child) mount(m *mount, source int) error {
 	return unix.Close(source)
 }
 
+// newFS makes the file system of a mount.
+func (c *child) newFS(i int) (int, error) {
+	m := &c.Mounts[i]
+	if m.Type == procType && c.proc != nil {
+		return c.proc(i)
+	}
+	return newFS(m.Type, m.Source, m.Data, m.Set)
+}
+
 // fillDev puts device nodes and links into a new /dev.
-func (c *child) fillDev(dev int) error {
-	c.dev = dev // kept open
+func (c *child) fillDev() error {
 	for i, d := range c.Devices {
-		if err := c.mountDevice(d.Path, c.devices[i]); err != nil {
+		node := c.devices[i]
+		c.devices[i] = -1
+		if err := c.mountDevice(d.Path, node); err != nil {
 			return fmt.Errorf("%s: %w", d.Path, err)
 		}
 	}
@@ -97,7 +106,7 @@ func (c *child) fillDev(dev int) error {
 		{"fd", "/proc/self/fd"}, {"stdin", "/proc/self/fd/0"}, {"stdout", "/proc/self/fd/1"}, {"stderr", "/proc/self/fd/2"},
 		{"core", "/proc/kcore"}, {"ptmx", "pts/ptmx"},
 	} {
-		if err := unix.Symlinkat(link[1], dev, link[0]); err != nil {
+		if err := unix.Symlinkat(link[1], c.dev, link[0]); err != nil {
 			return fmt.Errorf("link /dev/%s: %w", link[0], err)
 		}
 	}

@@ -132,7 +132,10 @@ func readLink(fd int) (string, bool, error) {
 	}
 	buf := make([]byte, unix.PathMax)
 	n, err := unix.Readlinkat(fd, "", buf)
-	return string(buf[:n]), true, err
+	if err != nil {
+		return "", true, err
+	}
+	return string(buf[:n]), true, nil
 }
 
 // create makes an empty directory or file. A directory of the root that it is made
@@ -158,7 +161,7 @@ func (c *child) create(parent, name string, dir bool) error {
 	if err := setTimes(up, &before); err != nil {
 		return &os.PathError{Op: "set times", Path: "/" + parent, Err: err}
 	}
-	return c.report(reportCreated, full)
+	return c.created(full)
 }
 
 // setTimes sets the times of the directory an O_PATH descriptor refers to.

@@ -42,6 +42,11 @@ func moveMount(fd, target int) error {
 	return unix.MoveMount(fd, "", target, "", unix.MOVE_MOUNT_F_EMPTY_PATH|unix.MOVE_MOUNT_T_EMPTY_PATH)
 }
 
+// cutOption: key=value, or a flag.
+func cutOption(option string) (key, value string, isString bool) {
+	return strings.Cut(option, "=")
+}
+
 // newFS makes a file system of its own, not mounted anywhere.
 func newFS(kind, source string, data []string, attrs uint64) (int, error) {
 	fs, err := unix.Fsopen(kind, unix.FSOPEN_CLOEXEC)
@@ -53,7 +58,7 @@ func newFS(kind, source string, data []string, attrs uint64) (int, error) {
 		unix.FsconfigSetString(fs, "source", source)
 	}
 	for _, option := range data {
-		key, value, isString := strings.Cut(option, "=")
+		key, value, isString := cutOption(option)
 		if isString {
 			err = unix.FsconfigSetString(fs, key, value)
 		} else {
@@ -153,18 +158,17 @@ func (c *child) makeCovers(scratch int) error {
 	if err != nil {
 		return err
 	}
-	null, err := nullDevice(scratch, c.Userns)
-	if err != nil {
+	c.empty.fd = empty
+	if c.null.fd, err = nullDevice(scratch, c.Userns); err != nil {
 		return err
 	}
-	for fd, t := range map[int]*tree{empty: &c.empty, null: &c.null} {
+	for _, t := range []*tree{&c.empty, &c.null} {
 		// A null device on a mount without devices cannot be opened at all. Masked
 		// files are to look empty instead, as in other runtimes.
 		set := uint64(unix.MOUNT_ATTR_RDONLY | unix.MOUNT_ATTR_NOSUID | unix.MOUNT_ATTR_NOEXEC)
-		if err := setAttr(fd, set, 0, unix.MS_PRIVATE, false); err != nil {
+		if err := setAttr(t.fd, set, 0, unix.MS_PRIVATE, false); err != nil {
 			return err
 		}
-		t.fd = fd
 	}
 	return nil
 }
@@ -213,14 +217,13 @@ func (c *child) makeFiles(scratch int) error {
 		if err := makeFile(scratch, name, m, c.Userns); err != nil {
 			return fmt.Errorf("%s: %w", m.Dest, err)
 		}
-		fd, err := openTree(scratch, name, 0)
-		if err == nil {
-			err = setAttr(fd, m.Set, m.Clear, m.propagation(), false)
+		var err error
+		if c.sources[i], err = openTree(scratch, name, 0); err == nil {
+			err = setAttr(c.sources[i], m.Set, m.Clear, m.propagation(), false)
 		}
 		if err != nil {
 			return fmt.Errorf("%s: %w", m.Dest, err)
 		}
-		c.sources[i] = fd
 		m.File = nil
 	}
 	return nil
@@ -249,14 +252,13 @@ func makeFile(dir int, name string, m *mount, userns bool) error {
 
 // openSources takes copies of what is bound from the host, while it is still in sight.
 func (c *child) openSources() error {
-	c.sources = make([]int, len(c.Mounts))
 	for i, m := range c.Mounts {
-		c.sources[i] = -1
 		if m.IsFile || m.Type != "" {
 			continue // made by makeFiles, makeTrees or newFS
 		}
 		fd, err := c.bindSource(&m)
 		if err == nil {
+			c.sources[i] = fd
 			err = c.keepDevices(&m, fd)
 		}
 		if err == nil {
@@ -265,7 +267,6 @@ func (c *child) openSources() error {
 		if err != nil {
 			return fail("bind "+m.Source, err)
 		}
-		c.sources[i] = fd
 	}
 	return nil
 }

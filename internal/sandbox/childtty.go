@@ -12,38 +12,12 @@ func (c *child) makeTerminal() error {
 	if !c.Terminal {
 		return nil
 	}
-	if c.pts < 0 {
-		return fail("open terminal", unix.ENODEV) // no devpts in the spec
-	}
-	master, err := unix.Openat(c.pts, "ptmx", unix.O_RDWR|unix.O_NOCTTY|unix.O_CLOEXEC, 0)
+	master, slave, err := c.openTerminal()
 	if err != nil {
-		return fail("open terminal", err)
+		return err
 	}
 	defer unix.Close(master)
-	if err := unix.IoctlSetPointerInt(master, unix.TIOCSPTLCK, 0); err != nil {
-		return fail("unlock terminal", err)
-	}
-	if c.Size != (Size{}) {
-		if err := setSize(master, c.Size); err != nil {
-			return fail("set terminal size", err)
-		}
-	}
-	number, err := unix.IoctlGetInt(master, unix.TIOCGPTN)
-	if err != nil {
-		return fail("open terminal", err)
-	}
-	name := strconv.Itoa(number)
-	slave, err := unix.Openat(c.pts, name, unix.O_RDWR|unix.O_NOCTTY|unix.O_CLOEXEC, 0)
-	if err != nil {
-		return fail("open terminal", err)
-	}
 	defer unix.Close(slave)
-	if err := unix.Fchown(slave, int(c.User.UID), -1); err != nil {
-		return fail("give terminal to the user", err)
-	}
-	if err := c.makeConsole(name); err != nil {
-		return fail("make /dev/console", err)
-	}
 	if err := unix.IoctlSetInt(slave, unix.TIOCSCTTY, 0); err != nil {
 		return fail("make terminal the controlling one", err)
 	}
@@ -56,6 +30,50 @@ func (c *child) makeTerminal() error {
 		return fail("hand over terminal", err)
 	}
 	return nil
+}
+
+// openTerminal makes a terminal that is /dev/console inside.
+func (c *child) openTerminal() (master, slave int, err error) {
+	if c.pts < 0 {
+		return -1, -1, fail("open terminal", unix.ENODEV) // no devpts in the spec
+	}
+	if master, err = unix.Openat(c.pts, "ptmx", unix.O_RDWR|unix.O_NOCTTY|unix.O_CLOEXEC, 0); err != nil {
+		return -1, -1, fail("open terminal", err)
+	}
+	if slave, err = c.openSlave(master); err != nil {
+		unix.Close(master)
+		return -1, -1, err
+	}
+	return master, slave, nil
+}
+
+// openSlave opens the side of a terminal that is the process's.
+func (c *child) openSlave(master int) (slave int, err error) {
+	if err := unix.IoctlSetPointerInt(master, unix.TIOCSPTLCK, 0); err != nil {
+		return -1, fail("unlock terminal", err)
+	}
+	if c.Size != (Size{}) {
+		if err := setSize(master, c.Size); err != nil {
+			return -1, fail("set terminal size", err)
+		}
+	}
+	number, err := unix.IoctlGetInt(master, unix.TIOCGPTN)
+	if err != nil {
+		return -1, fail("open terminal", err)
+	}
+	name := strconv.Itoa(number)
+	if slave, err = unix.Openat(c.pts, name, unix.O_RDWR|unix.O_NOCTTY|unix.O_CLOEXEC, 0); err != nil {
+		return -1, fail("open terminal", err)
+	}
+	if err = unix.Fchown(slave, int(c.User.UID), -1); err != nil {
+		err = fail("give terminal to the user", err)
+	} else if err = c.makeConsole(name); err != nil {
+		err = fail("make /dev/console", err)
+	}
+	if err != nil {
+		unix.Close(slave)
+	}
+	return slave, err
 }
 
 // makeConsole mounts the terminal on /dev/console.

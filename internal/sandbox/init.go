@@ -6,6 +6,7 @@ import (
 	"io"
 	"os"
 	"runtime"
+	"slices"
 	"strconv"
 	"strings"
 	"syscall"
@@ -43,20 +44,46 @@ func runChild() {
 	// thread that executes the program is the one whose are kept.
 	runtime.LockOSThread()
 	c := child{}
+	c.created = func(name string) error { return c.report(reportCreated, name) }
 	err := c.run()
 	c.report(reportFailure, encodeFailure(err))
 	os.Exit(CodeSandbox)
 }
 
-// child is the state of the process that becomes the sandbox.
+// child is the state of what puts the sandbox together: the process that becomes it, in a copy of
+// this program, or else a thread.
 type child struct {
 	plan
+	created func(name string) error      // is told what had to be made in the root
+	proc    func(mount int) (int, error) // has mounted /proc; nil: it can be mounted here
+
 	root        int    // the root of the sandbox, O_PATH
 	null, empty tree   // what covers masked files and directories
 	sources     []int  // what plan.Mounts mounts, where it comes from the host or is a file; else -1
 	devices     []int  // of plan.Devices
 	dev, pts    int    // the file systems of /dev and /dev/pts, where they were mounted; else -1
 	mountID     uint64 // of the root
+}
+
+// init is to be called once the plan is known, which it leaves as it is.
+func (c *child) init() {
+	c.root, c.null.fd, c.empty.fd, c.dev, c.pts = -1, -1, -1, -1, -1
+	c.sources = make([]int, len(c.Mounts))
+	for i := range c.sources {
+		c.sources[i] = -1
+	}
+	c.Root.Lower, c.Mounts = slices.Clone(c.Root.Lower), slices.Clone(c.Mounts)
+}
+
+// close closes all that is open.
+func (c *child) close() {
+	for _, list := range [][]int{{c.root, c.null.fd, c.empty.fd, c.dev, c.pts}, c.sources, c.devices} {
+		for _, fd := range list {
+			if fd >= 0 {
+				unix.Close(fd)
+			}
+		}
+	}
 }
 
 // report is one message from the child: its kind in the first byte, then a text.
@@ -151,7 +178,9 @@ func (c *child) readPlan() error {
 		return fail("read plan", err)
 	}
 	unix.Close(fds[0])
-	return c.plan.decode(data)
+	err = c.plan.decode(data)
+	c.init()
+	return err
 }
 
 // receivePlan waits for the descriptors: the plan's file and three streams. It does
@@ -218,6 +247,21 @@ func (c *child) enter() error {
 			return fail("new cgroup namespace", err)
 		}
 	}
+	if err := c.join(); err != nil {
+		return err
+	}
+	if c.SetOOMScore {
+		if err := writeFile("/proc/self/oom_score_adj", strconv.Itoa(c.OOMScore)); err != nil {
+			return fail("set oom_score_adj", err)
+		}
+	}
+	// A session keyring of its own: the one inherited is that of whoever started us.
+	unix.KeyctlJoinSessionKeyring("")
+	return nil
+}
+
+// join enters namespaces of others.
+func (c *child) join() error {
 	for _, j := range c.Join {
 		fd, err := unix.Open(j.Path, unix.O_RDONLY|unix.O_CLOEXEC, 0)
 		if err == nil {
@@ -228,13 +272,6 @@ func (c *child) enter() error {
 			return fail("enter namespace "+j.Path, err)
 		}
 	}
-	if c.SetOOMScore {
-		if err := writeFile("/proc/self/oom_score_adj", strconv.Itoa(c.OOMScore)); err != nil {
-			return fail("set oom_score_adj", err)
-		}
-	}
-	// A session keyring of its own: the one inherited is that of whoever started us.
-	unix.KeyctlJoinSessionKeyring("")
 	return nil
 }
 

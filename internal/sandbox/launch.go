@@ -14,10 +14,12 @@ import (
 // launched is a copy of this program in new namespaces. It waits for a plan.
 type launched struct {
 	process *os.Process
-	socket  int // ours; see the report constants for what is said over it
-	done    chan struct{}
-	state   *os.ProcessState // valid once done is closed
-	err     error            // of waiting
+	socket  int // ours; see the report constants for what is said over it; or -1
+	// executed tells, where there is no socket, once that the program was executed, or why not.
+	executed chan error
+	done     chan struct{}
+	state    *os.ProcessState // valid once done is closed
+	err      error            // of waiting
 }
 
 // launch starts a copy. It is waited for from the start, so that it never stays as a zombie.

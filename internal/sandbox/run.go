@@ -69,13 +69,37 @@ func (r *runner) runHooked(ctx context.Context) (Status, error) {
 func (r *runner) run(ctx context.Context) (Status, error) {
 	r.makeCgroup()
 	defer r.cgroup.remove()
-	if err := r.start(); err != nil {
+	if err := r.streams.open(r.Config); err != nil {
 		r.streams.abandon()
+		return r.status, fail("start sandbox", err)
+	}
+	r.plan.OwnStdio = r.streams.own
+	if direct(r.Spec) {
+		status, err := r.attempt(ctx, r.startDirect)
+		if !errors.Is(err, errNotDirect) {
+			return status, err
+		}
+	}
+	return r.attempt(ctx, r.startCopy)
+}
+
+// attempt runs the process, started in one way or another.
+func (r *runner) attempt(ctx context.Context, start func(context.Context) error) (Status, error) {
+	if err := start(ctx); err != nil {
+		r.streams.abandon()
+		if failed, ok := errors.AsType[*StartError](err); ok {
+			return r.status, failed
+		}
 		return r.status, fail("start sandbox", err)
 	}
 	defer startGuard(r.process, r.leftovers())()
 	stopKill := context.AfterFunc(ctx, func() { r.process.Kill() })
 	startErr := r.receive(ctx)
+	if errors.Is(startErr, errNotDirect) {
+		<-r.done
+		stopKill()
+		return r.status, startErr
+	}
 	if startErr == nil {
 		if r.Again {
 			Warm(r.Spec)
@@ -94,12 +118,14 @@ func (r *runner) run(ctx context.Context) (Status, error) {
 	return r.result(ctx, startErr)
 }
 
-// start launches a copy and tells it what to do.
-func (r *runner) start() (err error) {
-	if err := r.streams.open(r.Config); err != nil {
-		return err
-	}
-	r.plan.OwnStdio = r.streams.own
+// startDirect starts the process without a copy of this program.
+func (r *runner) startDirect(ctx context.Context) (err error) {
+	r.launched, err = r.launchDirect(ctx)
+	return err
+}
+
+// startCopy launches a copy and tells it what to do.
+func (r *runner) startCopy(context.Context) (err error) {
 	if maps, owner := newIDMaps(r.Spec); maps != nil {
 		r.status.Owner = owner
 		r.launched, err = launchIn(r.flags(), maps)
@@ -139,6 +165,13 @@ func (r *runner) flags() uintptr {
 // receive reads reports until the child executed its program, which closes the socket,
 // or failed to.
 func (r *runner) receive(ctx context.Context) error {
+	if r.executed != nil {
+		err := <-r.executed
+		if err == nil {
+			r.streams.closeTheirs()
+		}
+		return err
+	}
 	defer unix.Close(r.socket)
 	buf := make([]byte, 64<<10)
 	rights := make([]byte, unix.CmsgSpace(4))
@@ -177,12 +210,7 @@ func (r *runner) receive(ctx context.Context) error {
 
 // create does what the child waits for.
 func (r *runner) create(ctx context.Context) error {
-	var err error
-	if r.Created != nil {
-		if err = r.Created(ctx, r.process.Pid); err != nil {
-			err = fail("prepare sandbox", err)
-		}
-	}
+	err := r.prepare(ctx, r.process.Pid)
 	if err == nil && r.bundle != nil {
 		err = r.bundle.run(ctx, specs.StateCreating, hookPrestart, hookCreateRuntime)
 	}
@@ -192,6 +220,17 @@ func (r *runner) create(ctx context.Context) error {
 	}
 	if err := unix.Sendmsg(r.socket, []byte{0}, nil, nil, unix.MSG_NOSIGNAL); err != nil {
 		return fail("go on after hooks", err)
+	}
+	return nil
+}
+
+// prepare calls Config.Created.
+func (r *runner) prepare(ctx context.Context, pid int) error {
+	if r.Created == nil {
+		return nil
+	}
+	if err := r.Created(ctx, pid); err != nil {
+		return fail("prepare sandbox", err)
 	}
 	return nil
 }

@@ -17,6 +17,8 @@ import (
 	"testing"
 	"time"
 
+	"nacre/internal/rootfs"
+
 	specs "github.com/opencontainers/runtime-spec/specs-go"
 )
 
@@ -251,9 +253,14 @@ func TestManyAtOnce(t *testing.T) {
 // checkChildren fails where zombies are left.
 func checkChildren(t *testing.T) {
 	t.Helper()
-	out, err := exec.Command("sh", "-c", fmt.Sprintf("cat /proc/%d/task/*/children", os.Getpid())).Output()
-	if err != nil {
-		t.Fatal(err)
+	lists, err := filepath.Glob("/proc/self/task/*/children")
+	if err != nil || len(lists) == 0 {
+		t.Fatal(lists, err)
+	}
+	var out []byte
+	for _, list := range lists {
+		children, _ := os.ReadFile(list) // the thread may have ended
+		out = append(out, children...)
 	}
 	for _, pid := range strings.Fields(string(out)) {
 		stat, err := os.ReadFile("/proc/" + pid + "/stat")
@@ -265,6 +272,7 @@ func checkChildren(t *testing.T) {
 
 func TestDescriptorsAreClosed(t *testing.T) {
 	start(t, nil, "true").ok(t)
+	start(t, nil, "/proc/self/exe") // by a copy
 	count := func() int {
 		runtime.GC()
 		entries, err := os.ReadDir("/proc/self/fd")
@@ -277,7 +285,22 @@ func TestDescriptorsAreClosed(t *testing.T) {
 	for range 10 {
 		start(t, func(c *Config) { c.Stdin = strings.NewReader("x") }, "cat").ok(t)
 		start(t, nil, "nothere")
+		start(t, nil, "/proc/self/exe")
 		start(t, func(c *Config) { c.Spec.Process.Terminal = true }, "true").ok(t)
+		for _, change := range []func(*Config){
+			func(c *Config) { c.Spec.Process.Cwd = "/bin/busybox" },
+			func(c *Config) { c.Spec.Linux.Sysctl = map[string]string{"net.nothing": "1"} },
+			func(c *Config) { c.Root = rootfs.Mount{Lower: []rootfs.Lower{{Dir: "/no/such/dir"}}} },
+			func(c *Config) { c.Spec.Mounts = append(c.Spec.Mounts, specs.Mount{Destination: "/x", Type: "nofs"}) },
+			func(c *Config) { c.Spec.Mounts[0].Options = []string{"nonsense"} },
+			func(c *Config) {
+				c.Spec.Mounts = append([]specs.Mount{{Destination: "/x", Type: "bind", Source: "/no/such"}}, c.Spec.Mounts...)
+			},
+		} {
+			if r := start(t, change, "true"); r.err == nil {
+				t.Error("it ran")
+			}
+		}
 	}
 	if after := count(); after > before+2 {
 		t.Errorf("%d descriptors before, %d after", before, after)
@@ -469,6 +492,8 @@ func TestTerminalInterrupt(t *testing.T) {
 }
 
 func TestWarm(t *testing.T) {
+	defer func(before bool) { onlyCopies = before }(onlyCopies)
+	onlyCopies = true
 	spec := DefaultSpec(SpecOptions{Args: []string{"/bin/true"}})
 	spare := func() *launched {
 		Warm(spec)

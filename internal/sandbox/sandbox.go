@@ -1,9 +1,10 @@
 // Package sandbox turns an OCI runtime spec and a root into one running process,
 // and that process into its exit code.
 //
-// The runner is this program itself, started again in new namespaces (Init): there
-// it assembles the root, mounts what the spec asks for, leaves the host's root behind,
-// gives up what the process may not have and executes it. Nothing stays behind when it
+// In new namespaces the root is assembled, what the spec asks for is mounted, the host's
+// root is left behind, what the process may not have is given up, and it is executed. For
+// root a thread does that, with the process made beforehand (see thread), else this
+// program itself, started again (see Init). Nothing stays behind when it
 // ends: all mounts live in a mount namespace of its own, all its processes in a process
 // namespace whose first process it is, and both die with it or with us.
 //

@@ -33,7 +33,7 @@ type spare struct {
 // that is not used goes away by itself; mounts that are made on the host after Warm may
 // not be seen by the Run, where it is to bind them.
 func Warm(s *specs.Spec) {
-	if s == nil || s.Linux == nil || hasLimits(s.Linux) {
+	if s == nil || s.Linux == nil || hasLimits(s.Linux) || direct(s) {
 		return
 	}
 	flags := cloneFlags(s)

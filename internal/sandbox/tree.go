@@ -43,14 +43,14 @@ func (c *child) makeTrees(scratch int) error {
 		if m.Type != typeTree {
 			continue
 		}
-		fd, err := c.makeTree(scratch, m)
-		if err == nil {
-			err = setAttr(fd, m.Set, m.Clear, m.propagation(), false)
+		var err error
+		if c.sources[i], err = c.makeTree(scratch, m); err == nil {
+			err = setAttr(c.sources[i], m.Set, m.Clear, m.propagation(), false)
 		}
 		if err != nil {
 			return fail("mount "+m.Dest, err)
 		}
-		c.sources[i], m.Type = fd, ""
+		m.Type = ""
 	}
 	return nil
 }
