@@ -86,11 +86,16 @@ func (s *solver) rootFS(ctx context.Context, diffIDs []digest.Digest) (*rootfs.F
 	if err := s.layers.Need(ctx, diffIDs...); err != nil {
 		return nil, err
 	}
-	return Root(ctx, s.Store, diffIDs)
+	return Root(ctx, s.reader(), diffIDs)
+}
+
+// Layers gives layers by diffID.
+type Layers interface {
+	Layer(ctx context.Context, diffID digest.Digest) (*layer.Layer, error)
 }
 
 // Root is a chain of layers of a store, bottom first, as one file system.
-func Root(ctx context.Context, src rootfs.Source, diffIDs []digest.Digest) (*rootfs.FS, error) {
+func Root(ctx context.Context, src Layers, diffIDs []digest.Digest) (*rootfs.FS, error) {
 	layers := make([]*layer.Layer, len(diffIDs))
 	for i, d := range diffIDs {
 		l, err := src.Layer(ctx, d)

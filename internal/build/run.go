@@ -106,7 +106,7 @@ func (w *work) prepare(ctx context.Context, layers []digest.Digest, readonly boo
 	if err != nil {
 		return rootfs.Mount{}, err
 	}
-	return rootfs.Prepare(ctx, w.Store, form, layers, scratch, readonly)
+	return rootfs.Prepare(ctx, w.reader(), form, layers, scratch, readonly)
 }
 
 // sandbox runs the program. Its exit code other than 0 is an *ExitError.

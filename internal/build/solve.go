@@ -53,6 +53,7 @@ type solver struct {
 	epoch  *time.Time // SOURCE_DATE_EPOCH
 	lease  *store.Lease
 	layers *lazy.Layers // that the store has, or may get
+	opened sync.Map     // diffID to *layer.Layer: those that steps read
 	slots  chan struct{}
 	base   string // of cache slots: what is built, so that misses compare with earlier builds of it
 	source *contextSource
