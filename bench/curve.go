@@ -33,7 +33,7 @@ var curves = []curve{filesCurve, layersCurve, stepsCurve, imagesCurve, buildsCur
 func runCurve(o options, c curve) error {
 	points := c.points
 	if o.scale < 1 {
-		points = points[:2]
+		points = points[1:2]
 	}
 	var all [][]cost
 	begin := time.Now()

@@ -4,8 +4,10 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
+	"time"
 )
 
 // Every workload runs, of a size that takes no time, with nacre alone; what it found is in the page.
@@ -34,7 +36,7 @@ func TestWorkloads(t *testing.T) {
 	for _, name := range sectionNames() {
 		_, section, _ := strings.Cut(string(page), "<!-- "+name+" -->\n")
 		section, _, _ = strings.Cut(section, "<!-- end of "+name+" -->\n")
-		if !strings.Contains(section, "| nacre") && !strings.Contains(section, "| 1 |") {
+		if !strings.Contains(section, "| nacre") && !strings.Contains(section, " ms |") {
 			t.Errorf("%s: no figures: %q", name, section)
 		}
 	}
@@ -60,6 +62,23 @@ func TestPageKeepsText(t *testing.T) {
 	want = strings.Replace(want, "## Registry", "## W5: y\n\n<!-- W5 -->\nnew\n<!-- end of W5 -->\n\n## Registry", 1)
 	if string(got) != want {
 		t.Errorf("got:\n%s\nwant:\n%s", got, want)
+	}
+}
+
+// Growth is the power a cost goes with, from one point to the next that was measured.
+func TestGrowth(t *testing.T) {
+	c := curve{works: []string{"square", "constant"}}
+	at := func(square, constant time.Duration) []cost {
+		return []cost{{wall: square, cpu: square}, {wall: constant, cpu: constant}}
+	}
+	rows := c.rows([]int{1, 10, 100}, [][]cost{at(1, 7), at(0, 7), at(10_000, 7)})
+	var got []string
+	for _, r := range rows {
+		got = append(got, r[0]+" "+r[1]+" "+r[5])
+	}
+	want := []string{"square 1 ", "square 100 2.00", "constant 1 ", "constant 10 0.00", "constant 100 0.00"}
+	if !slices.Equal(got, want) {
+		t.Errorf("%q, want %q", got, want)
 	}
 }
 
