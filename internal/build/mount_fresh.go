@@ -8,6 +8,7 @@ import (
 
 	"nacre/internal/layer"
 	"nacre/internal/registry/store"
+	"nacre/internal/rootfs"
 )
 
 // freshCache is a directory that stands for a cache in one build.
@@ -29,7 +30,7 @@ func (s *solver) useFreshCache(ctx context.Context, o store.CacheDirOptions) (di
 				return nil, err
 			}
 		}
-		if err := os.Chown(dir, o.UID, o.GID); err != nil {
+		if err := rootfs.Chown(dir, o.UID, o.GID); err != nil {
 			return nil, err
 		}
 		return &freshCache{dir: dir}, os.Chmod(dir, layer.FileMode(uint32(o.Mode))&^fs.ModeType)

@@ -13,6 +13,7 @@ import (
 	"sync"
 
 	"nacre/internal/graph"
+	"nacre/internal/rootfs"
 	"nacre/internal/sandbox"
 
 	specs "github.com/opencontainers/runtime-spec/specs-go"
@@ -129,7 +130,7 @@ func (w *work) ssh(m graph.Mount, config *sandbox.Config) error {
 	}
 	w.temp = append(w.temp, f.close)
 	path := filepath.Join(dir, socketName)
-	if err := os.Chown(path, int(grab(m.UID)), int(grab(m.GID))); err != nil {
+	if err := rootfs.Chown(path, int(grab(m.UID)), int(grab(m.GID))); err != nil {
 		return err
 	}
 	if err := os.Chmod(path, fileMode(m.Mode, 0o600)); err != nil {

@@ -76,7 +76,8 @@ func (w *work) run(ctx context.Context, op *graph.Run) (cache.Output, error) {
 	}
 	w.undo(held) // caches that others wait for, among the rest
 	changes := rootfs.Changes(ctx, config.Root, lower, rootfs.ChangesOptions{
-		Skip:    status.Created,
+		Skip:  status.Created,
+		Owner: status.Owner, Recorded: status.Recorded,
 		Consume: true,
 		Note:    func(text string) { w.Sink(event.Warning{Pos: w.step.Pos, Text: text}) },
 	})

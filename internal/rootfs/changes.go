@@ -28,6 +28,10 @@ type ChangesOptions struct {
 	// Consume removes files as their content was read: nobody wants the writable side
 	// any more, and what is made of it takes the memory and the disk that they took.
 	Consume bool
+	// Owner is whose everything is that was made there, in a root that was used by nobody but this user; nil: it is as it shows.
+	Owner *Owner
+	// Recorded are owners that files cannot have an attribute for.
+	Recorded []Recorded
 }
 
 // Changes reads the writable side of a root that is no longer in use as the files of a
@@ -46,7 +50,7 @@ func Changes(ctx context.Context, m Mount, lower *FS, o ChangesOptions) iter.Seq
 		if lower == nil {
 			lower = NewFS()
 		}
-		c := &changes{ctx: ctx, upper: m.Upper, mark: overlayPrefix(m.UserXattr), lower: lower, yield: yield, note: o.Note, consume: o.Consume}
+		c := &changes{ctx: ctx, upper: m.Upper, mark: overlayPrefix(m.UserXattr), lower: lower, yield: yield, note: o.Note, consume: o.Consume, owners: newOwners(m, o)}
 		if c.note == nil {
 			c.note = func(string) {}
 		}
@@ -66,6 +70,7 @@ type changes struct {
 	yield   func(layer.File, error) bool
 	note    func(string)
 	consume bool
+	owners  owners
 
 	root    int             // descriptor of upper
 	skip    map[string]bool // names to leave out
@@ -106,7 +111,10 @@ func (c *changes) run() error {
 	if err := unix.Fstat(fd, &st); err != nil {
 		return fmt.Errorf("stat %s: %w", c.upper, err)
 	}
-	f, _, err := c.file(fd, "", ".", &st)
+	f, marks, err := c.file(fd, "", ".", &st)
+	if err == nil {
+		err = c.owners.settle(&f, fd, "", marks, nil)
+	}
 	if err != nil {
 		return err
 	}
@@ -220,6 +228,9 @@ func (c *changes) entry(d *changedDir, base string) error {
 	if st.Nlink > 1 {
 		c.links[id] = name
 	}
+	if err := c.owners.settle(&f, d.fd, base, marks, func() (*node, error) { return c.lookup(d.below, name) }); err != nil {
+		return err
+	}
 	return c.emit(f)
 }
 
@@ -250,6 +261,9 @@ func (c *changes) subdir(d *changedDir, name, base string, st *unix.Stat_t) erro
 		return err
 	}
 	f, marks, err := c.file(d.fd, base, name, st)
+	if err == nil {
+		err = c.owners.settle(&f, d.fd, base, marks, nil)
+	}
 	if err != nil {
 		return err
 	}
@@ -328,8 +342,12 @@ func (c *changes) emit(f layer.File) error {
 	return nil
 }
 
-// marks are what overlay's attributes say about a file.
-type marks struct{ opaque, whiteout bool }
+// marks are what overlay's attributes say about a file, and ours.
+type marks struct {
+	opaque, whiteout bool
+	copied           bool   // it was in the root below
+	owner            string // as recorded
+}
 
 // file describes base in dir, known in the layer as name, but for its content.
 func (c *changes) file(dir int, base, name string, st *unix.Stat_t) (layer.File, marks, error) {
@@ -348,6 +366,9 @@ func (c *changes) file(dir int, base, name string, st *unix.Stat_t) (layer.File,
 		case ours && rest == "whiteout":
 			m.whiteout = st.Mode&unix.S_IFMT == unix.S_IFREG && st.Size == 0
 		case ours && !strings.HasPrefix(rest, "overlay."):
+			m.copied = m.copied || rest == "origin"
+		case attr == OwnerXattr && c.owners.active:
+			m.owner = value
 		case private(attr):
 			// Set by a process: overlay moves such names aside, into overlay.overlay.
 			c.note(fmt.Sprintf("attribute %s of %s is left out: it would be taken for a mark of overlay", attr, name))

@@ -13,12 +13,19 @@ import (
 // wearer gives files the metadata of entries, as far as this user can.
 type wearer struct {
 	owner bool // owners can be set: the user is root, of some user namespace at least
-	note  func(text string)
+	// records: owners that do not exist here are recorded, so that a layer cannot say them that way.
+	records bool
+	note    func(text string)
 }
 
 // quietWearer is for directories of which it is known what they should be: that a user
 // cannot have all of it is no news.
-func quietWearer() wearer { return wearer{owner: os.Geteuid() == 0, note: func(string) {}} }
+func quietWearer() wearer { return newWearer(func(string) {}) }
+
+func newWearer(note func(string)) wearer {
+	owner := os.Geteuid() == 0
+	return wearer{owner: owner, records: owner && UserXattr(), note: note}
+}
 
 // dressBeneath dresses the directory st.Name below root.
 func dressBeneath(w wearer, root int, st *layer.Stat) error {
@@ -44,7 +51,11 @@ func dressDir(dir string, st *layer.Stat) error {
 // setuid and capabilities, anything else the time.
 func (w wearer) file(fd int, e *layer.Entry) error {
 	if w.owner {
-		if err := unix.Fchown(fd, e.UID, e.GID); err != nil {
+		err := unix.Fchown(fd, e.UID, e.GID)
+		if unowned(err) {
+			err = unix.Fsetxattr(fd, OwnerXattr, []byte(Owner{e.UID, e.GID}.String()), 0)
+		}
+		if err != nil {
 			return fmt.Errorf("%s: chown to %d:%d: %w", e.Name, e.UID, e.GID, err)
 		}
 	}
@@ -64,7 +75,7 @@ func (w wearer) file(fd int, e *layer.Entry) error {
 // other dresses what cannot be opened without effect, base in the directory dir.
 func (w wearer) other(dir int, base string, e *layer.Entry) error {
 	if w.owner {
-		if err := unix.Fchownat(dir, base, e.UID, e.GID, unix.AT_SYMLINK_NOFOLLOW); err != nil {
+		if err := unix.Fchownat(dir, base, e.UID, e.GID, unix.AT_SYMLINK_NOFOLLOW); err != nil && !unowned(err) { // of which no record can be kept
 			return fmt.Errorf("%s: chown to %d:%d: %w", e.Name, e.UID, e.GID, err)
 		}
 	}
@@ -86,8 +97,8 @@ func (w wearer) other(dir int, base string, e *layer.Entry) error {
 
 func (w wearer) xattrs(e *layer.Entry, set func(string, []byte) error) error {
 	for attr, value := range e.Xattrs {
-		if private(attr) {
-			continue // a layer has no say in how overlay sees it
+		if private(attr) || attr == OwnerXattr && w.records {
+			continue // a layer has no say in how overlay sees it, or we
 		}
 		err := set(attr, []byte(value))
 		switch {

@@ -20,6 +20,8 @@ type Mount struct {
 	// UserXattr: overlay's marks are user.overlay.* in place of trusted.overlay.*,
 	// which only root of the initial user namespace may read.
 	UserXattr bool
+	// Links are owners that trees could not record. Attach has no use for them.
+	Links []LinkOwner `json:",omitempty"`
 }
 
 // Lower is one layer below: an EROFS index with the tar that has its data, or a directory.

@@ -30,6 +30,11 @@ func Prepare(ctx context.Context, src Source, form Form, diffIDs []digest.Digest
 	if m.Lower, err = lower(ctx, src, form, ids); err != nil {
 		return Mount{}, err
 	}
+	if m.UserXattr {
+		if m.Links, err = foreignLinks(ctx, src, ids, m.Lower); err != nil {
+			return Mount{}, err
+		}
+	}
 	f := NewFS(layers...)
 	if m.Lower, err = addImplied(m, f, form, scratch, readonly); err != nil {
 		return Mount{}, fmt.Errorf("implied directories: %w", err)

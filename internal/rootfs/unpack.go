@@ -54,7 +54,7 @@ func unpack(ctx context.Context, l unpackable, dir string, o UnpackOptions) erro
 	}
 	u := &unpacker{
 		l: l, root: root, mark: overlayPrefix(o.UserXattr), note: o.Note,
-		wearer: wearer{owner: os.Geteuid() == 0, note: o.Note},
+		wearer: newWearer(o.Note),
 		stack:  []openDir{{name: ".", fd: root}},
 	}
 	if err := u.run(ctx); err != nil {
@@ -65,11 +65,12 @@ func unpack(ctx context.Context, l unpackable, dir string, o UnpackOptions) erro
 
 // unpacker makes names one after another and leaves contents to goroutines.
 type unpacker struct {
-	l      unpackable
-	root   int
-	mark   string
-	note   func(string)
-	wearer wearer
+	l       unpackable
+	root    int
+	mark    string
+	note    func(string)
+	wearer  wearer
+	foreign bool // something has an owner that could not be recorded
 
 	stack []openDir     // the directory being filled, with those above it
 	dirs  []*layer.Stat // in the order they were made; dressed at the end
@@ -111,6 +112,11 @@ func (u *unpacker) run(ctx context.Context) error {
 	}
 	if err != nil {
 		return err
+	}
+	if u.foreign {
+		if err := markLinks(u.root); err != nil {
+			return err
+		}
 	}
 	for _, st := range slices.Backward(u.dirs) {
 		if err := dressBeneath(u.wearer, u.root, st); err != nil {
@@ -183,6 +189,7 @@ func (u *unpacker) make(ctx context.Context, st *layer.Stat) error {
 	if st.Whiteout || st.Hard || st.Mode&unix.S_IFMT == unix.S_IFDIR {
 		return nil
 	}
+	u.foreign = u.foreign || u.wearer.records && !HasOwner(st.UID, st.GID)
 	return u.wearer.other(dir.fd, base, &st.Entry)
 }
 

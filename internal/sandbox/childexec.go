@@ -154,6 +154,9 @@ func allowed() (capSets, error) {
 }
 
 func (c *child) loadFilter() error {
+	if err := c.loadOwnerFilter(); err != nil {
+		return err
+	}
 	if len(c.Filter) == 0 {
 		return nil
 	}

@@ -90,12 +90,14 @@ func (c *child) close() {
 //
 //	c  path: a mount point was made in the root
 //	t  the terminal's descriptor comes with it
+//	o  the listener of a filter comes with it, the text is the mount id of the root: see owners.go
 //	h  hooks are to be run on the host now; an empty packet in return lets it go on
 //	s  the program is executed now: it is this message's sender or nobody
 //	f  code, error number, operation, text with newlines between: it failed
 const (
 	reportCreated  = 'c'
 	reportTerminal = 't'
+	reportOwners   = 'o'
 	reportHooks    = 'h'
 	reportStarting = 's'
 	reportFailure  = 'f'

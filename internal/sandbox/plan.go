@@ -46,6 +46,7 @@ type plan struct {
 	NoNewPriv   bool
 	Filter      []byte
 	FilterFlags uint
+	OwnerFilter []byte // see owners.go
 
 	Args, Env []string
 	Cwd       string
@@ -159,7 +160,9 @@ func (p *plan) addParts(c *Config) (err error) {
 		p.Sysctl = append(p.Sysctl, keyValue{key, value})
 	}
 	slices.SortFunc(p.Sysctl, func(a, b keyValue) int { return strings.Compare(a.Key, b.Key) })
-	p.adaptToUserns(s)
+	if err := p.adaptToUserns(s); err != nil {
+		return err
+	}
 	return p.addNamespaces(s)
 }
 

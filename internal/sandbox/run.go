@@ -52,8 +52,9 @@ type runner struct {
 	cgroup   cgroup
 	status   Status
 	bundle   *bundle // nil without hooks
-	hookErr  error   // of hooks that follow the start
-	starting bool    // the child was about to execute the program
+	owners   *ownerServer
+	hookErr  error // of hooks that follow the start
+	starting bool  // the child was about to execute the program
 }
 
 // runHooked is run with all that only hooks need around it.
@@ -198,6 +199,14 @@ func (r *runner) receive(ctx context.Context) error {
 			}
 			unix.SetNonblock(fds[0], true)
 			r.streams.console = os.NewFile(uintptr(fds[0]), "terminal")
+		case reportOwners:
+			fds, err := receivedFds(rights[:rn], 1)
+			if err != nil {
+				return fail("receive listener", err)
+			}
+			if err := r.startOwners(fds[0], text); err != nil {
+				return err
+			}
 		case reportHooks:
 			if err := r.create(ctx); err != nil {
 				return err
@@ -280,6 +289,7 @@ func (r *runner) result(ctx context.Context, startErr error) (Status, error) {
 		return r.status, fmt.Errorf("wait for process: %w", r.err)
 	}
 	r.finish(r.state)
+	r.status.Recorded = r.owners.end()
 	switch {
 	case ctx.Err() != nil && r.status.Signal == syscall.SIGKILL:
 		return r.status, context.Cause(ctx)

@@ -94,13 +94,12 @@ type Status struct {
 	Warnings []string
 	// Owner is to whom belongs what it made in the root, where files show another owner: the process was the one
 	// user of a namespace. Else nil.
-	Owner *Owner
+	Owner *rootfs.Owner
+	// Recorded are the owners that it gave to links and the like, where owners are recorded: see rootfs.OwnerXattr.
+	Recorded []rootfs.Recorded
 	// Usage is what it used, with all its children.
 	Usage Usage
 }
-
-// Owner is a user and a group by number.
-type Owner struct{ UID, GID int }
 
 // Usage is what a process and its children used.
 type Usage struct {

@@ -139,6 +139,8 @@ func seccompAction(action specs.LinuxSeccompAction, errno *uint) (uint32, error)
 		return unix.SECCOMP_RET_TRAP, nil
 	case specs.ActTrace:
 		return unix.SECCOMP_RET_TRACE | value, nil
+	case actNotify:
+		return unix.SECCOMP_RET_USER_NOTIF, nil
 	case specs.ActLog:
 		return unix.SECCOMP_RET_LOG, nil
 	}

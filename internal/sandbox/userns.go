@@ -23,10 +23,15 @@ import (
 var inUserns = sync.OnceValue(rootfs.UserXattr)
 
 // adaptToUserns changes what cannot be done in a user namespace into what can.
-func (p *plan) adaptToUserns(s *specs.Spec) {
+func (p *plan) adaptToUserns(s *specs.Spec) (err error) {
 	p.Userns = inUserns() || len(s.Linux.UIDMappings) > 0
 	if !p.Userns {
-		return
+		return nil
+	}
+	if recordsOwners(s) {
+		if p.OwnerFilter, err = ownerFilter(); err != nil {
+			return err
+		}
 	}
 	gids := countIDs("/proc/self/gid_map")
 	p.NoSetgroups = deniesSetgroups()
@@ -53,6 +58,7 @@ func (p *plan) adaptToUserns(s *specs.Spec) {
 			v.Value = clampRange(v.Value, gids)
 		}
 	}
+	return nil
 }
 
 const ttyGroup = 5 // of terminals, in the specs of all runtimes

@@ -7,6 +7,8 @@ import (
 	"sync"
 	"syscall"
 
+	"nacre/internal/rootfs"
+
 	specs "github.com/opencontainers/runtime-spec/specs-go"
 	"golang.org/x/sys/unix"
 )
@@ -16,18 +18,18 @@ type idMaps struct{ uids, gids []syscall.SysProcIDMap }
 
 // newIDMaps are the maps of a spec; nil: it shares ours. Where the user of the process is one that there is not
 // in our own namespace, the process gets one in which we are that user: it then sees all that is root's as its own.
-func newIDMaps(s *specs.Spec) (maps *idMaps, owner *Owner) {
+func newIDMaps(s *specs.Spec) (maps *idMaps, owner *rootfs.Owner) {
 	if len(s.Linux.UIDMappings) > 0 {
 		return &idMaps{procMap(s.Linux.UIDMappings), procMap(s.Linux.GIDMappings)}, nil
 	}
 	u := s.Process.User
-	if u.UID == 0 && u.GID == 0 || !inUserns() || hasID("/proc/self/uid_map", u.UID) && hasID("/proc/self/gid_map", u.GID) {
+	if u.UID == 0 && u.GID == 0 || !inUserns() || rootfs.HasOwner(int(u.UID), int(u.GID)) {
 		return nil, nil
 	}
 	one := func(id uint32) []syscall.SysProcIDMap {
 		return []syscall.SysProcIDMap{{ContainerID: int(id), HostID: 0, Size: 1}}
 	}
-	return &idMaps{one(u.UID), one(u.GID)}, &Owner{int(u.UID), int(u.GID)}
+	return &idMaps{one(u.UID), one(u.GID)}, &rootfs.Owner{UID: int(u.UID), GID: int(u.GID)}
 }
 
 func procMap(list []specs.LinuxIDMapping) []syscall.SysProcIDMap {
@@ -36,26 +38,6 @@ func procMap(list []specs.LinuxIDMapping) []syscall.SysProcIDMap {
 		out[i] = syscall.SysProcIDMap{ContainerID: int(m.ContainerID), HostID: int(m.HostID), Size: int(m.Size)}
 	}
 	return out
-}
-
-// hasID tells whether id is one of our namespace.
-func hasID(file string, id uint32) bool {
-	text, err := os.ReadFile(file)
-	if err != nil {
-		return true
-	}
-	for line := range strings.Lines(string(text)) {
-		f := strings.Fields(line)
-		if len(f) != 3 {
-			continue
-		}
-		from, err1 := strconv.ParseUint(f[0], 10, 32)
-		count, err2 := strconv.ParseUint(f[2], 10, 32)
-		if err1 == nil && err2 == nil && uint64(id) >= from && uint64(id)-from < count {
-			return true
-		}
-	}
-	return false
 }
 
 // attributes has a copy of this program start in the namespace, with all rights in it. Where there is a root

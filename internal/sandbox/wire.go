@@ -141,6 +141,7 @@ func (p *plan) carry(w *wire) {
 		number(w, s)
 	}
 	w.bytes(&p.Filter)
+	w.bytes(&p.OwnerFilter)
 	number(w, &p.FilterFlags)
 	w.flag(&p.RuntimeHooks)
 	for _, b := range []*[]byte{&p.Config, &p.CreateState, &p.StartState} {

@@ -165,6 +165,17 @@ func TestSameBytes(t *testing.T) {
 					t.Errorf("%s: %+v, wanted %+v", v.name, got, want)
 				}
 			}
+			for _, u := range ordinaryUsers {
+				s, home := newUserStore(t, u.name)
+				s.env = append(s.env, epoch)
+				s.importBase(t, "busybox", `CMD ["sh"]`)
+				dir := filepath.Join(home, "ctx")
+				sameContext(t, dir, text.dockerfile, false)
+				if got := s.sameBuild(t, dir, home); got != want {
+					t.Errorf("%s: %+v, wanted %+v", u.name, got, want)
+				}
+				s.check(t)
+			}
 			if text.name == "plain" {
 				s, home := newConfined(t)
 				s.env = append(s.env, epoch)

@@ -16,6 +16,8 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"nacre/internal/rootfs"
 )
 
 // A cache directory is what RUN --mount=type=cache mounts: a folder that outlives
@@ -199,7 +201,7 @@ func (s *Store) newCacheDir(r cacheRecord, fill func(dir string) error) (dir str
 				return err
 			}
 		}
-		if err := os.Lchown(data, r.UID, r.GID); err != nil && os.Geteuid() == 0 {
+		if err := rootfs.Chown(data, r.UID, r.GID); err != nil && os.Geteuid() == 0 {
 			return err
 		}
 		return unix.Chmod(data, r.Mode)

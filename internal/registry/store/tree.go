@@ -49,6 +49,9 @@ func (s *Store) Tree(ctx context.Context, diffID digest.Digest) (string, error) 
 	if err := rootfs.Unpack(ctx, l, tmp, rootfs.UnpackOptions{UserXattr: rootfs.UserXattr()}); err != nil {
 		return "", fmt.Errorf("unpack layer %s: %w", diffID, s.fail(err))
 	}
+	if err := rootfs.MarkTree(tmp); err != nil {
+		return "", err
+	}
 	moved := moves{s: s}
 	err = s.update(ctx, func(tx querier) error {
 		if ok, err := s.hasLayer(ctx, tx, diffID); err != nil || !ok {
@@ -80,5 +83,5 @@ func (s *Store) hasTree(ctx context.Context, diffID digest.Digest) (bool, error)
 		return false, nil
 	}
 	_, err = os.Lstat(s.treeDir(diffID))
-	return err == nil, nil
+	return err == nil && rootfs.TreeIsOurs(s.treeDir(diffID)), nil
 }
