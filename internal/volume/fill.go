@@ -20,7 +20,7 @@ import (
 // of which some may be in the data already. What a container that runs meanwhile writes to the data stays.
 
 // fill fills a volume with the directory target of the image if it is empty. dir is its folder, locked.
-func (v *Volumes) fill(ctx context.Context, dir *os.File, image *rootfs.FS, target string) error {
+func (v *Volumes) fill(ctx context.Context, vol Volume, dir *os.File, image *rootfs.FS, target string) error {
 	top := dir.Name()
 	unlock, err := lockFill(ctx, dir)
 	if err != nil {
@@ -47,7 +47,7 @@ func (v *Volumes) fill(ctx context.Context, dir *os.File, image *rootfs.FS, targ
 	if !info.IsDir() {
 		return fmt.Errorf("cannot mount volume over existing file, file exists %s", target)
 	}
-	if err := v.unpack(ctx, top, image, name); err != nil {
+	if err := v.unpack(ctx, vol, top, image, name); err != nil {
 		return errors.Join(err, removeTree(filepath.Join(top, fillName)))
 	}
 	return v.finishFill(top)
@@ -81,7 +81,7 @@ func isEmpty(dir string) (bool, error) {
 }
 
 // unpack makes ready/ of the image's directory name.
-func (v *Volumes) unpack(ctx context.Context, top string, image *rootfs.FS, name string) error {
+func (v *Volumes) unpack(ctx context.Context, vol Volume, top string, image *rootfs.FS, name string) error {
 	work := filepath.Join(top, fillName)
 	if err := os.Mkdir(work, 0o700); err != nil {
 		return err
@@ -90,8 +90,10 @@ func (v *Volumes) unpack(ctx context.Context, top string, image *rootfs.FS, name
 		return err
 	}
 	v.point("unpacked")
-	if err := syncAll(work); err != nil {
-		return err
+	if vol.durable() {
+		if err := syncAll(work); err != nil {
+			return err
+		}
 	}
 	return os.Rename(work, filepath.Join(top, readyName))
 }

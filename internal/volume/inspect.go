@@ -1,7 +1,5 @@
 package volume
 
-import "strings"
-
 // Point is a mount as docker's inspect shows it, in .Mounts.
 type Point struct {
 	Type        string
@@ -140,12 +138,4 @@ func present(options map[string]any) map[string]any {
 		return nil
 	}
 	return options
-}
-
-// String is a mount for ps: a path of the host, or a name.
-func (m Mount) String() string {
-	if m.Type == TypeTmpfs {
-		return "tmpfs"
-	}
-	return strings.TrimSuffix(m.Source, "/")
 }

@@ -59,7 +59,7 @@ func (v *Volumes) prepareVolume(ctx context.Context, container string, m *Mount,
 	if m.NoCopy || m.Subpath != "" {
 		image = nil // finishes what another began, and no more
 	}
-	if err := v.fill(ctx, dir, image, m.Target); err != nil {
+	if err := v.fill(ctx, vol, dir, image, m.Target); err != nil {
 		return fmt.Errorf("fill volume %s: %w", vol.Name, err)
 	}
 	return nil

@@ -24,6 +24,10 @@ func (v *Volumes) Remove(ctx context.Context, name string) error {
 	if users := v.Users(name); len(users) > 0 {
 		return &InUseError{name, users}
 	}
+	vol, err := readRecord(dir)
+	if err != nil {
+		vol = Volume{}
+	}
 	trash, remove, err := v.store.TempDir("trash")
 	if err != nil {
 		return err
@@ -33,7 +37,7 @@ func (v *Volumes) Remove(ctx context.Context, name string) error {
 		return fmt.Errorf("remove volume: %w", err)
 	}
 	v.point("volume in the trash")
-	return syncDir(v.path()) // or it would be back, in part, after a power failure
+	return vol.syncDir(v.path()) // or it would be back, in part, after a power failure
 }
 
 // lockAlone locks the folder of a volume that no container is being made with. Others who hold it alone are waited

@@ -152,29 +152,36 @@ func (v *Volumes) makeFolder(vol Volume) error {
 	if err := os.Chmod(filepath.Join(dir, dataName), 0o755); err != nil { // whatever the umask
 		return err
 	}
-	if err := writeSynced(filepath.Join(dir, recordName), record); err != nil {
+	if err := vol.write(filepath.Join(dir, recordName), record); err != nil {
 		return err
 	}
 	v.point("volume made")
 	if err := unix.Renameat2(unix.AT_FDCWD, dir, unix.AT_FDCWD, v.path(vol.Name), unix.RENAME_NOREPLACE); err != nil {
 		return err
 	}
-	return syncDir(v.path())
+	return vol.syncDir(v.path())
 }
 
-func writeSynced(path string, data []byte) error {
+// durable tells whether a volume is to be there after a power failure. One that has no name lives and dies with a
+// container, of which nothing is synced either.
+func (vol Volume) durable() bool { return !vol.Anonymous }
+
+func (vol Volume) write(path string, data []byte) error {
 	f, err := os.OpenFile(path, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600)
 	if err != nil {
 		return err
 	}
 	_, err = f.Write(data)
-	if err == nil {
+	if err == nil && vol.durable() {
 		err = f.Sync()
 	}
 	return errors.Join(err, f.Close())
 }
 
-func syncDir(path string) error {
+func (vol Volume) syncDir(path string) error {
+	if !vol.durable() {
+		return nil
+	}
 	d, err := os.Open(path)
 	if err != nil {
 		return err
