@@ -25,7 +25,7 @@ const stopGrace = 10 * time.Second
 
 // connect runs a container in this process and connects it to this process' streams and signals.
 func (a *app) connect(ctx context.Context, c *container.Container, lock *container.Lock) (sandbox.Status, error) {
-	var s container.Streams
+	s := container.Streams{Note: func(text string) { a.warnf("%s", text) }}
 	if attached(c, "stdout") {
 		s.Stdout = a.stdout.file
 	}

@@ -104,6 +104,7 @@ func (a *app) joined(ctx context.Context, c *container.Container, o attachment, 
 		return startFailure(err)
 	}
 	defer at.Close()
+	a.warnAll(at.Warnings)
 	if t.resize != nil {
 		go func() {
 			for size := range t.resize {
@@ -133,11 +134,16 @@ func (a *app) streams(o attachment, keys []byte) (io.Reader, []byte, io.Writer, 
 	return in, keys, out, errs
 }
 
-// ended is what the end of a connection means for this process.
-func (a *app) ended(ctx context.Context, c *container.Container, o attachment, exit container.Exit, err error) error {
-	for _, text := range exit.Warnings {
+// warnAll warns, one line each.
+func (a *app) warnAll(list []string) {
+	for _, text := range list {
 		a.warnf("%s", text)
 	}
+}
+
+// ended is what the end of a connection means for this process.
+func (a *app) ended(ctx context.Context, c *container.Container, o attachment, exit container.Exit, err error) error {
+	a.warnAll(exit.Warnings)
 	switch {
 	case errors.Is(err, container.ErrDetached):
 		return nil

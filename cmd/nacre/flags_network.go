@@ -12,34 +12,53 @@ import (
 
 // networkFlags are the flags of run and create that are about networks and names.
 type networkFlags struct {
-	hostname, domainname, mode string
-	hosts                      []string
+	hostname, domainname string
+	publish              []string
+	o                    network.Options
 }
 
 func (f *networkFlags) register(fl *pflag.FlagSet) {
+	o := &f.o
 	fl.StringVarP(&f.hostname, "hostname", "h", "", "host name (default: the container's ID)")
-	fl.StringVar(&f.domainname, "domainname", "", "NIS domain name")
-	fl.StringVar(&f.mode, "network", "host", "host or none")
-	fl.StringVar(&f.mode, "net", "host", "the same")
+	fl.StringVar(&f.domainname, "domainname", "", "NIS domain name, and that of the host name")
+	fl.StringVar(&o.Mode, "network", network.ModePrivate, "private (bridge is the same), host, none, or container:NAME")
+	fl.StringVar(&o.Mode, "net", network.ModePrivate, "the same")
 	fl.MarkHidden("net")
-	fl.StringArrayVar(&f.hosts, "add-host", nil, "NAME:IP line for /etc/hosts")
+	fl.StringArrayVarP(&f.publish, "publish", "p", nil, "[[HOSTIP:][HOSTPORT[-END]]:]PORT[-END][/tcp|udp], a port of the host that leads into the container")
+	fl.BoolVarP(&o.PublishAll, "publish-all", "P", false, "publish all exposed ports, each at any port of the host")
+	fl.StringArrayVar(&o.Expose, "expose", nil, "PORT[-END][/tcp|udp] that --publish-all publishes, beside the image's")
+	fl.StringArrayVar(&o.DNS, "dns", nil, "IP address of a resolver, in place of the host's")
+	fl.StringArrayVar(&o.DNSSearch, "dns-search", nil, "domain to look names up in; . is none")
+	fl.StringArrayVar(&o.DNSOptions, "dns-option", nil, "option of /etc/resolv.conf")
+	fl.StringArrayVar(&o.DNSOptions, "dns-opt", nil, "the same")
+	fl.MarkHidden("dns-opt")
+	fl.StringArrayVar(&o.ExtraHosts, "add-host", nil, "NAME:IP line for /etc/hosts; the IP may be host-gateway")
+	fl.StringVar(&o.IP, "ip", "", "IPv4 address on the bridge")
+	fl.StringVar(&o.MAC, "mac-address", "", "hardware address on the bridge")
+	fl.StringArrayVar(&o.Aliases, "network-alias", nil, "another name by which containers on the bridge find this one")
+	fl.StringArrayVar(&o.Aliases, "net-alias", nil, "the same")
+	fl.MarkHidden("net-alias")
 }
 
 const maxHostname = 64 // __NEW_UTS_LEN, include/uapi/linux/utsname.h
 
 func (f *networkFlags) apply(cfg *container.Config, _ image.Config) error {
-	if f.mode != "host" && f.mode != "none" {
-		return fmt.Errorf("--network=%s: want host or none", f.mode)
-	}
 	for flag, s := range map[string]string{"hostname": f.hostname, "domainname": f.domainname} {
 		if n := len(s); n > maxHostname {
 			return fmt.Errorf("--%s: %d characters; the kernel takes %d", flag, n, maxHostname)
 		}
 	}
-	if _, err := network.Hosts(f.hostname, f.hosts); err != nil {
+	o := f.o
+	for _, s := range f.publish {
+		ports, err := network.ParsePublish(s)
+		if err != nil {
+			return err
+		}
+		o.Ports = append(o.Ports, ports...)
+	}
+	if err := o.Check(); err != nil {
 		return err
 	}
-	cfg.Hostname, cfg.Domainname = f.hostname, f.domainname
-	cfg.Network = container.Network{Mode: f.mode, ExtraHosts: f.hosts}
+	cfg.Hostname, cfg.Domainname, cfg.Network = f.hostname, f.domainname, o
 	return nil
 }

@@ -2,6 +2,8 @@ package main
 
 import (
 	"context"
+	"fmt"
+	"strconv"
 	"strings"
 	"time"
 
@@ -118,7 +120,10 @@ type inspectedHost struct {
 	Ulimits           []inspectedUlimit
 }
 
-type inspectedPort struct{ HostIP, HostPort string }
+type inspectedPort struct {
+	HostIP   string `json:"HostIp"`
+	HostPort string
+}
 
 type inspectedRestart struct {
 	Name              string
@@ -164,8 +169,7 @@ func (a *app) inspectContainer(ctx context.Context, name string, size bool) (any
 		v.Path, v.Args = args[0], args[1:]
 	}
 	v.GraphDriver.Name, v.GraphDriver.Data = "nacre", map[string]string{"UpperDir": c.Upper()}
-	v.NetworkSettings.Ports = map[string][]inspectedPort{}
-	v.NetworkSettings.Networks = map[string]inspectedEndpoint{networkName(c): {}}
+	v.NetworkSettings = inspectNetwork(c)
 	if size {
 		own, all := c.OwnSize(), int64(0)
 		if img, err := a.opened.Lookup(ctx, cfg.ImageID.String()); err == nil {
@@ -175,6 +179,25 @@ func (a *app) inspectContainer(ctx context.Context, name string, size bool) (any
 		v.SizeRw, v.SizeRootFs = &own, &all
 	}
 	return v, nil
+}
+
+// inspectNetwork is what the container got, while it runs.
+func inspectNetwork(c *container.Container) inspectedNetwork {
+	i := c.State.Network
+	n := inspectedNetwork{IPAddress: i.IP, Gateway: i.Gateway, MacAddress: i.MAC, Ports: map[string][]inspectedPort{}}
+	n.Networks = map[string]inspectedEndpoint{networkName(c): {
+		IPAddress: i.IP, Gateway: i.Gateway, MacAddress: i.MAC, IPPrefixLen: i.Bits, Aliases: c.Config.Network.Aliases,
+	}}
+	for e := range c.Config.Exposed {
+		n.Ports[e] = nil
+	}
+	for _, p := range i.Ports {
+		n.Ports[p.Key()] = append(n.Ports[p.Key()], inspectedPort{HostIP: p.HostIP, HostPort: strconv.Itoa(int(p.HostPort))})
+	}
+	if c.State.Pid != 0 && i.Mode != "" {
+		n.SandboxKey = fmt.Sprintf("/proc/%d/ns/net", c.State.Pid)
+	}
+	return n
 }
 
 func inspectState(c *container.Container) inspectedState {
@@ -198,6 +221,13 @@ func inspectHost(cfg *container.Config) inspectedHost {
 		ExtraHosts: cfg.Network.ExtraHosts, ReadonlyRootfs: cfg.ReadOnly, ShmSize: r.ShmSize, OomScoreAdj: r.OOMScoreAdj, CgroupParent: r.CgroupParent,
 		CPUShares: r.CPUShares, CPUPeriod: r.CPUPeriod, CPUQuota: r.CPUQuota, CpusetCpus: r.CpusetCpus, CpusetMems: r.CpusetMems,
 		Memory: r.Memory, MemoryReservation: r.MemoryReservation, MemorySwap: r.MemorySwap, Ulimits: []inspectedUlimit{},
+	}
+	for _, p := range cfg.Network.Ports {
+		host := ""
+		if p.HostPort != 0 {
+			host = strconv.Itoa(int(p.HostPort))
+		}
+		v.PortBindings[p.Key()] = append(v.PortBindings[p.Key()], inspectedPort{p.HostIP, host})
 	}
 	if v.RestartPolicy.Name == "" {
 		v.RestartPolicy.Name = container.RestartNo

@@ -2,9 +2,40 @@ package main
 
 import (
 	"fmt"
+	"net"
+	"strconv"
+	"strings"
+
+	"nacre/internal/container"
 
 	"github.com/spf13/cobra"
 )
+
+// showPorts prints where a container's ports are published, all of them or one.
+func showPorts(a *app, c *container.Container, one []string) error {
+	key := ""
+	if len(one) == 1 {
+		if key = one[0]; !strings.Contains(key, "/") {
+			key += "/tcp"
+		}
+	}
+	found := false
+	for _, p := range c.State.Network.Ports {
+		if key != "" && p.Key() != key {
+			continue
+		}
+		found = true
+		at := net.JoinHostPort(p.HostIP, strconv.Itoa(int(p.HostPort)))
+		if key == "" {
+			at = p.Key() + " -> " + at
+		}
+		fmt.Fprintln(a.stdout, at)
+	}
+	if key != "" && !found {
+		return fmt.Errorf("no public port %q published for %s", one[0], c.Name)
+	}
+	return nil
+}
 
 func portCommand(a *app) *cobra.Command {
 	return &cobra.Command{
@@ -18,10 +49,7 @@ func portCommand(a *app) *cobra.Command {
 			if err != nil {
 				return err
 			}
-			if len(args) == 2 {
-				return fmt.Errorf("no public port %q published for %s", args[1], c.Name)
-			}
-			return nil
+			return showPorts(a, c, args[1:])
 		},
 	}
 }

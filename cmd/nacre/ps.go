@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"nacre/internal/container"
+	"nacre/internal/network"
 	"nacre/internal/registry/store"
 	"nacre/internal/volume"
 
@@ -203,17 +204,27 @@ func statusText(c *container.Container, now time.Time) string {
 
 func networkName(c *container.Container) string {
 	if c.Config.Network.Mode == "" {
-		return "host"
+		return network.ModePrivate
 	}
 	return c.Config.Network.Mode
 }
 
-// portsText is docker's PORTS: the ports that the image says it listens on.
+// portsText is docker's PORTS: where they are published, and those that the image says it listens on, and are not.
 func portsText(c *container.Container) string {
 	if !c.State.Status.Alive() {
 		return ""
 	}
-	return strings.Join(slices.Sorted(maps.Keys(c.Config.Exposed)), ", ")
+	var list []string
+	published := map[string]bool{}
+	for _, p := range c.State.Network.Ports {
+		list, published[p.Key()] = append(list, p.String()), true
+	}
+	for _, e := range slices.Sorted(maps.Keys(c.Config.Exposed)) {
+		if !published[e] {
+			list = append(list, e)
+		}
+	}
+	return strings.Join(list, ", ")
 }
 
 // mountsText names what is mounted, as docker does: volumes by name, the rest by where it is from.

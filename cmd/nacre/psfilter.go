@@ -10,6 +10,7 @@ import (
 	"strings"
 
 	"nacre/internal/container"
+	"nacre/internal/network"
 	"nacre/internal/registry"
 	"nacre/internal/volume"
 )
@@ -97,8 +98,12 @@ func (a *app) psTest(ctx context.Context, list []*container.Container, key, valu
 			proto = "tcp"
 		}
 		return func(c *container.Container) bool {
-			_, ok := c.Config.Exposed[port+"/"+proto]
-			return ok && key == "expose"
+			want := port + "/" + proto
+			if key == "expose" {
+				_, ok := c.Config.Exposed[want]
+				return ok
+			}
+			return slices.ContainsFunc(c.State.Network.Ports, func(p network.Port) bool { return p.Key() == want })
 		}, nil
 	case "is-task":
 		want, err := strconv.ParseBool(value)

@@ -89,6 +89,7 @@ func (a *app) runDetached(ctx context.Context, c *container.Container, lock *con
 	if err != nil {
 		return startFailure(err)
 	}
+	a.warnAll(at.Warnings)
 	fmt.Fprintln(a.stdout, c.ID)
 	return at.Close()
 }

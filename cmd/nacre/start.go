@@ -85,6 +85,7 @@ func (a *app) start(ctx context.Context, c *container.Container) error {
 	if err != nil {
 		return startFailure(err)
 	}
+	a.warnAll(at.Warnings)
 	return at.Close()
 }
 

@@ -22,13 +22,21 @@ var arrows = map[string][]string{
 	"internal/cache/cachetest": {"internal/cache"},
 	"internal/cache/note":      {},
 	"internal/cache/trim":      {},
-	"internal/network":         {},
 	"internal/glob":            {},
 	"internal/sshagent":        {},
 	"internal/device":          {},
 	"internal/isolation":       {},
 	"internal/image":           {},
 	"internal/registry":        {"internal/event", "internal/image"},
+
+	// Networks of containers: the parts do not know each other.
+	"internal/network":         {"internal/network/..."},
+	"internal/network/port":    {},
+	"internal/network/netns":   {},
+	"internal/network/bridge":  {"internal/network/netns"},
+	"internal/network/forward": {"internal/network/port"},
+	"internal/network/usernet": {},
+	"internal/network/nettest": {"internal/network/netns"},
 
 	// A cache as an image in a registry.
 	"internal/cache/portable": {"internal/cache", "internal/image", "internal/registry", "internal/registry/lazy"},

@@ -3,6 +3,7 @@ package container
 import (
 	"time"
 
+	"nacre/internal/network"
 	"nacre/internal/volume"
 
 	"github.com/opencontainers/go-digest"
@@ -49,10 +50,10 @@ type Config struct {
 	Health      *Health       `json:"health,omitempty"` // nil: there is no health check
 	Log         LogConfig     `json:"log,omitzero"`
 
-	Mounts    []volume.Mount `json:"mounts,omitempty"`
-	Network   Network        `json:"network,omitzero"`
-	Security  Security       `json:"security,omitzero"`
-	Resources Resources      `json:"resources,omitzero"`
+	Mounts    []volume.Mount  `json:"mounts,omitempty"`
+	Network   network.Options `json:"network,omitzero"`
+	Security  Security        `json:"security,omitzero"`
+	Resources Resources       `json:"resources,omitzero"`
 }
 
 // Args is what is executed.
@@ -94,12 +95,6 @@ type LogConfig struct {
 	Driver   string `json:"driver,omitempty"`  // empty or "json-file", or "none"
 	MaxSize  int64  `json:"maxSize,omitempty"` // bytes of a file; 0: DefaultLogSize; below zero: no limit
 	MaxFiles int    `json:"maxFiles,omitempty"`
-}
-
-// Network is what a container sees of networks.
-type Network struct {
-	Mode       string   `json:"mode,omitempty"` // host or none
-	ExtraHosts []string `json:"extraHosts,omitempty"`
 }
 
 // Security is how a container is confined, where that differs from the defaults.

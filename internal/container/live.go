@@ -64,7 +64,9 @@ type Attachment struct {
 	c    *Container
 	conn net.Conn
 	TTY  bool // it has a terminal: all output is Stdout's
-	wmu  sync.Mutex
+	// Warnings are of a start: what the user is to know.
+	Warnings []string
+	wmu      sync.Mutex
 }
 
 // Close ends the connection. The container goes on.
@@ -129,7 +131,7 @@ func (c *Container) attach(ctx context.Context, conn net.Conn, op string, at Att
 		conn.Close()
 		return nil, err
 	}
-	return &Attachment{c: c, conn: conn, TTY: r.TTY}, nil
+	return &Attachment{c: c, conn: conn, TTY: r.TTY, Warnings: r.Warnings}, nil
 }
 
 // dial connects to the container's monitor.

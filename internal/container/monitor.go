@@ -23,6 +23,7 @@ type Streams struct {
 	Signals        <-chan os.Signal
 	Resize         <-chan sandbox.Size
 	Size           sandbox.Size // of the terminal at the start; zero: not known
+	Note           func(string) // gets what the user is to know once the program was executed; may be nil
 }
 
 // monitor runs one container, as often as its restart policy says, keeps its state, and serves its socket.
@@ -160,7 +161,12 @@ func (m *monitor) once(ctx context.Context, s Streams) (sandbox.Status, error) {
 		if len(p.undo) == 0 { // else something of the store is needed to the end
 			m.release()
 		}
-		m.started(st)
+		m.started(st, p.network)
+		if s.Note != nil {
+			for _, text := range p.network.Notes {
+				s.Note(text)
+			}
+		}
 	}
 	status, err := sandbox.Run(ctx, config)
 	cancel()

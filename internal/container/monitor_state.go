@@ -6,6 +6,7 @@ import (
 	"os"
 	"time"
 
+	"nacre/internal/network"
 	"nacre/internal/sandbox"
 )
 
@@ -18,11 +19,12 @@ func (m *monitor) set(change func(st *State)) error {
 }
 
 // started notes that the program runs, and tells whoever started it.
-func (m *monitor) started(s sandbox.Started) {
+func (m *monitor) started(s sandbox.Started, n *network.Network) {
 	m.set(func(st *State) {
 		*st = State{
 			Status: StatusRunning, Pid: s.Pid, Monitor: os.Getpid(), Boot: bootID(), Started: time.Now().UTC(),
 			Cgroups: s.Cgroups, Restarts: st.Restarts, Stopped: st.Stopped, LogError: st.LogError,
+			Network: n.Info, Warnings: n.Notes,
 		}
 	})
 	m.mu.Lock()
@@ -30,7 +32,7 @@ func (m *monitor) started(s sandbox.Started) {
 	m.starting = nil
 	m.mu.Unlock()
 	if v != nil {
-		v.tell(reply{Started: true, Pid: s.Pid, TTY: m.c.Config.TTY})
+		v.tell(reply{Started: true, Pid: s.Pid, TTY: m.c.Config.TTY, Warnings: n.Notes})
 	}
 }
 
@@ -47,7 +49,7 @@ func (m *monitor) failed(err error) {
 		} else {
 			st.Status, st.Finished = StatusExited, time.Now().UTC()
 		}
-		st.Pid, st.Monitor, st.Cgroups = 0, 0, nil
+		st.Pid, st.Monitor, st.Cgroups, st.Network = 0, 0, nil, network.Info{}
 		m.last = reply{Error: err.Error(), Code: code}
 	})
 }
@@ -66,7 +68,7 @@ func (m *monitor) exited(s sandbox.Status, err error) {
 	m.set(func(st *State) {
 		st.Status, st.ExitCode, st.OOMKilled, st.Finished = StatusExited, s.Code, s.OOMKilled, time.Now().UTC()
 		st.Warnings = s.Warnings
-		st.Pid, st.Monitor, st.Cgroups = 0, 0, nil
+		st.Pid, st.Monitor, st.Cgroups, st.Network = 0, 0, nil, network.Info{}
 		st.Freezer = ""
 		m.last = reply{Exited: true, Code: s.Code, OOM: s.OOMKilled, Warnings: s.Warnings}
 	})

@@ -29,6 +29,7 @@ type parts struct {
 	// created is called when the sandbox's namespaces exist and its process, pid, waits.
 	created []func(ctx context.Context, pid int) error
 	undo    []func()
+	network *network.Network // what was made for it goes last: nothing of the store is in it
 }
 
 // ErrNoCommand: neither the image nor the user says what to run.
@@ -52,6 +53,9 @@ func (p *parts) close() {
 		f()
 	}
 	p.undo = nil
+	if p.network != nil {
+		p.network.Close()
+	}
 }
 
 // addRoot is the image's layers with the writable side on top.
@@ -110,27 +114,12 @@ func (p *parts) addProcess(context.Context) error {
 	p.spec = sandbox.DefaultSpec(sandbox.SpecOptions{
 		Args: args, Env: p.c.environ(user), Cwd: c.WorkingDir, Hostname: p.c.Hostname(), Terminal: c.TTY,
 		User:         specs.User{UID: uint32(user.UID), GID: uint32(user.GID), AdditionalGids: gids(user)},
-		HostNetwork:  c.Network.Mode == "" || c.Network.Mode == "host",
+		HostNetwork:  c.Network.Mode == network.ModeHost,
 		ReadonlyRoot: c.ReadOnly,
 		ShmSize:      c.Resources.ShmSize,
 	})
 	p.spec.Domainname = c.Domainname
 	p.spec.Annotations = maps.Clone(c.Annotations)
-	return nil
-}
-
-// addNetwork is the files by which a container sees names; whose network it has was said to DefaultSpec.
-func (p *parts) addNetwork(context.Context) error {
-	host := p.c.Hostname()
-	hosts, err := network.Hosts(host, p.c.Config.Network.ExtraHosts)
-	if err != nil {
-		return err
-	}
-	p.files = append(p.files,
-		sandbox.File{Path: "/etc/hosts", Data: hosts, Writable: true},
-		sandbox.File{Path: "/etc/hostname", Data: []byte(host + "\n"), Writable: true},
-		sandbox.File{Path: "/etc/resolv.conf", Data: network.ResolvConf(), Writable: true},
-	)
 	return nil
 }
 

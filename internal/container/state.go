@@ -13,6 +13,8 @@ import (
 	"nacre/internal/registry/store"
 
 	"golang.org/x/sys/unix"
+
+	"nacre/internal/network"
 )
 
 // Status is what a container is doing, in docker's words.
@@ -51,6 +53,7 @@ type State struct {
 	Health    *HealthState `json:"health,omitempty"`
 	Cgroups   []string     `json:"cgroups,omitempty"` // directories, while it runs
 	Freezer   string       `json:"freezer,omitempty"` // the cgroup by which it was paused
+	Network   network.Info `json:"network,omitzero"`  // what it got, while it runs
 }
 
 // HealthState is what health checks found.

@@ -68,6 +68,14 @@ func startGuard(p *os.Process, dirs []string) (stop func()) {
 	}
 }
 
+// Guard has a process that serves a sandbox killed when this one ends, however that is, until the
+// function it returns is called.
+func Guard(p *os.Process) (stop func()) {
+	w := &watch{id: watchCount.Add(1), process: p}
+	w.begin()
+	return w.end
+}
+
 var watchCount atomic.Int64
 
 // watch is one process the guard is, or is not yet, told of.
