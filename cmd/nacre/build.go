@@ -52,6 +52,7 @@ standard input: a tar is the context, anything else the Dockerfile, with no cont
   nacre build --memory 2g --cpus 1.5 --ulimit nofile=4096 -t web:1 .
   nacre build --allow device=vendor.com/gpu=0 -t train .
   nacre build --explain -t web:1 .
+  nacre build --cache-from example.com/web/cache --cache-to type=registry,ref=example.com/web/cache,mode=max,mounts=true -t web:1 .
   nacre build --debug-shell .
   SOURCE_DATE_EPOCH=$(git log -1 --format=%ct) nacre build --verify-reproducible -t web:1 .
   printf 'FROM scratch\nLABEL a=b\n' | nacre build -`,

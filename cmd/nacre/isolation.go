@@ -34,6 +34,7 @@ var needsNamespace = map[string]func(a *app, args []string, flags *pflag.FlagSet
 	"rmi":           (*app).hasForeign,
 	"image rm":      (*app).hasForeign,
 	"image prune":   (*app).hasForeign,
+	"builder du":    (*app).hasForeign,
 	"builder prune": (*app).hasForeign,
 	"builder cache": (*app).hasForeign,
 	"system prune":  (*app).hasForeign,

@@ -99,7 +99,7 @@ func (s *Store) CacheItems(ctx context.Context, details bool) ([]CacheItem, erro
 
 // cacheLayers are the layers that records lead to.
 func (s *Store) cacheLayers(ctx context.Context, details bool) ([]CacheItem, error) {
-	needed, used, err := s.cacheUses(ctx)
+	held, err := s.heldLayers(ctx)
 	if err != nil {
 		return nil, err
 	}
@@ -107,19 +107,24 @@ func (s *Store) cacheLayers(ctx context.Context, details bool) ([]CacheItem, err
 		layer         digest.Digest
 		created       string
 		used, size    int64
+		shared        bool
 		slot          string
 		fields, notes []byte
 	}
-	more := "'', NULL, NULL"
+	record, rest, order := "'', max(cache.used)", "'', NULL, NULL", "GROUP BY cache.layer"
 	if details {
-		more = "cache.slot, cache.fields, (SELECT data FROM note WHERE note.key = cache.key)"
+		record, rest = "cache.created, cache.used", "cache.slot, cache.fields, (SELECT data FROM note WHERE note.key = cache.key)"
+		order = "ORDER BY cache.used DESC, cache.rowid DESC"
 	}
 	rows, err := all(ctx, s.db, func(r *sql.Rows) (v row, err error) {
-		err = r.Scan((*string)(&v.layer), &v.created, &v.used, &v.size, &v.slot, &v.fields, &v.notes)
+		err = r.Scan((*string)(&v.layer), &v.created, &v.used, &v.size, &v.shared, &v.slot, &v.fields, &v.notes)
 		return v, err
-	}, `SELECT cache.layer, cache.created, cache.used, coalesce(layer.size * (1 + (layer.tree IS NOT NULL)), 0)
-		+ coalesce((SELECT sum(blob.size) FROM form JOIN blob ON blob.digest = form.digest WHERE form.layer = cache.layer), 0), `+more+`
-		FROM cache LEFT JOIN layer ON diffid = cache.layer ORDER BY cache.used DESC, cache.rowid DESC`)
+	}, "SELECT cache.layer, "+record+`, coalesce(layer.size * (1 + (layer.tree IS NOT NULL)), 0)
+		+ coalesce((SELECT sum(blob.size) FROM form JOIN blob ON blob.digest = form.digest WHERE form.layer = cache.layer), 0),
+		EXISTS (SELECT 1 FROM edge WHERE dst = cache.layer) OR EXISTS (SELECT 1 FROM part WHERE part.digest = cache.layer)
+		OR EXISTS (SELECT 1 FROM blob JOIN edge ON dst = blob.digest WHERE blob.layer = cache.layer)
+		OR EXISTS (SELECT 1 FROM blob JOIN part ON part.digest = blob.digest WHERE blob.layer = cache.layer), `+rest+`
+		FROM cache LEFT JOIN layer ON diffid = cache.layer `+order)
 	if err != nil {
 		return nil, s.fail(err)
 	}
@@ -132,7 +137,7 @@ func (s *Store) cacheLayers(ctx context.Context, details bool) ([]CacheItem, err
 			at[v.layer] = i
 			items = append(items, CacheItem{
 				ID: v.layer.Encoded(), Kind: CacheLayer, Layer: v.layer, Used: time.Unix(0, v.used), Size: v.size,
-				Shared: needed[v.layer], InUse: used[v.layer],
+				Shared: v.shared, InUse: held[v.layer],
 			})
 			if details {
 				items[i].Size = s.layerUsage(ctx, v.layer)
@@ -152,28 +157,21 @@ func (s *Store) cacheLayers(ctx context.Context, details bool) ([]CacheItem, err
 	return items, nil
 }
 
-// cacheUses are the layers that images and repositories need, and those that processes which run hold.
-func (s *Store) cacheUses(ctx context.Context) (needed, used map[digest.Digest]bool, err error) {
-	set := func(query string, args ...any) map[digest.Digest]bool {
-		list, terr := texts[digest.Digest](ctx, s.db, query, args...)
-		if err == nil {
-			err = terr
-		}
-		m := make(map[digest.Digest]bool, len(list))
-		for _, d := range list {
-			m[d] = true
-		}
-		return m
+// heldLayers are those that processes which run hold.
+func (s *Store) heldLayers(ctx context.Context) (map[digest.Digest]bool, error) {
+	live, err := s.liveOwners(ctx, s.db)
+	if err != nil {
+		return nil, err
 	}
-	const down = `UNION SELECT dst FROM need JOIN edge ON src = d UNION SELECT layer FROM need JOIN blob ON digest = d WHERE layer IS NOT NULL) SELECT d FROM need`
-	needed = set("WITH RECURSIVE need (d) AS (SELECT digest FROM image UNION SELECT digest FROM part " + down)
-	live, lerr := s.liveOwners(ctx, s.db)
-	if lerr != nil {
-		return nil, nil, lerr
+	list, err := texts[digest.Digest](ctx, s.db, `WITH RECURSIVE need (d) AS (SELECT pin.digest FROM pin JOIN lease ON lease.id = pin.lease
+			WHERE owner IN (SELECT value FROM json_each(?1))
+		UNION SELECT dst FROM need CROSS JOIN edge ON src = d
+		UNION SELECT layer FROM need CROSS JOIN blob ON digest = d WHERE layer IS NOT NULL) SELECT d FROM need`, live)
+	held := make(map[digest.Digest]bool, len(list))
+	for _, d := range list {
+		held[d] = true
 	}
-	used = set(`WITH RECURSIVE need (d) AS (SELECT pin.digest FROM pin JOIN lease ON lease.id = pin.lease
-		WHERE owner IN (SELECT value FROM json_each(?1)) `+down, live)
-	return needed, used, s.fail(err)
+	return held, s.fail(err)
 }
 
 // layerUsage is what a layer takes of the disk, with its compressed forms.

@@ -40,6 +40,10 @@ func (s *Store) Trim(ctx context.Context, p trim.Policy) (CacheRemoved, error) {
 	if err := s.noteHits(ctx); err != nil {
 		return CacheRemoved{}, err
 	}
+	full := limits.MaxUsed > 0 && size-free > limits.MaxUsed || free < limits.MinFree
+	if old, err := s.hasOld(ctx, limits.Unused); err != nil || !old && !full {
+		return CacheRemoved{}, err
+	}
 	items, err := s.CacheItems(ctx, false)
 	if err != nil {
 		return CacheRemoved{}, err
@@ -59,6 +63,28 @@ func (s *Store) Trim(ctx context.Context, p trim.Policy) (CacheRemoved, error) {
 		err = nil
 	}
 	return r, err
+}
+
+// hasOld tells whether there is something in the cache that was not used for so long.
+func (s *Store) hasOld(ctx context.Context, unused time.Duration) (bool, error) {
+	if unused <= 0 {
+		return false, nil
+	}
+	then := s.now().Add(-unused)
+	for _, in := range [][2]string{{"caches", "record"}, {"contexts", ""}} {
+		names, err := readNames(s.path(in[0]))
+		if err != nil && !errors.Is(err, fs.ErrNotExist) {
+			return false, s.fail(err)
+		}
+		for _, name := range names {
+			if st, err := os.Stat(s.path(in[0], name, in[1])); err == nil && st.ModTime().Before(then) {
+				return true, nil
+			}
+		}
+	}
+	var n int
+	err := s.db.QueryRowContext(ctx, "SELECT EXISTS (SELECT 1 FROM cache WHERE used < ?)", then.UnixNano()).Scan(&n)
+	return n > 0, s.fail(err)
 }
 
 // takeTrim returns the file trimmed, locked, where it is time; nil where it is not. In a new store it is not: it has nothing that is old.
