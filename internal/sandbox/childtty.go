@@ -78,6 +78,9 @@ func (c *child) openSlave(master int) (slave int, err error) {
 
 // makeConsole mounts the terminal on /dev/console.
 func (c *child) makeConsole(name string) error {
+	if c.joined {
+		return nil // the console is the first process's terminal
+	}
 	source, err := openTree(c.pts, name, 0)
 	if err != nil {
 		return err

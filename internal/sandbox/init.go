@@ -18,6 +18,7 @@ import (
 const (
 	childName = "nacre: sandbox"
 	guardName = "nacre: guard"
+	execName  = "nacre: exec"
 )
 
 // Descriptors of the child, beside the three of the process.
@@ -35,6 +36,8 @@ func Init() {
 		runChild()
 	case guardName:
 		runGuard()
+	case execName:
+		runExec()
 	}
 }
 
@@ -63,6 +66,7 @@ type child struct {
 	devices     []int  // of plan.Devices
 	dev, pts    int    // the file systems of /dev and /dev/pts, where they were mounted; else -1
 	mountID     uint64 // of the root
+	joined      bool   // it is in a sandbox that was there before
 }
 
 // init is to be called once the plan is known, which it leaves as it is.

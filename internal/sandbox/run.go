@@ -93,6 +93,11 @@ func (r *runner) attempt(ctx context.Context, start func(context.Context) error)
 		}
 		return r.status, fail("start sandbox", err)
 	}
+	return r.follow(ctx)
+}
+
+// follow is what is done for a copy that has its plan, to its end.
+func (r *runner) follow(ctx context.Context) (Status, error) {
 	defer startGuard(r.process, r.leftovers())()
 	stopKill := context.AfterFunc(ctx, func() { r.process.Kill() })
 	startErr := r.receive(ctx)

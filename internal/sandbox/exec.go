@@ -1,0 +1,140 @@
+package sandbox
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"path"
+	"path/filepath"
+	"slices"
+	"strings"
+
+	specs "github.com/opencontainers/runtime-spec/specs-go"
+	"golang.org/x/sys/unix"
+)
+
+// ExecConfig is what else to run in a sandbox. Pid and Process are needed, the rest may be zero.
+type ExecConfig struct {
+	// Pid is the sandbox's first process, as we see it.
+	Pid int
+	// Process says how, as the sandbox's own spec does for the first: arguments, environment, folder, user,
+	// capabilities, limits, terminal.
+	Process *specs.Process
+	// Seccomp is the filter; that of the sandbox's spec, mostly.
+	Seccomp *specs.LinuxSeccomp
+	// Cgroups are the directories of the sandbox's cgroups (Started.Cgroups), which it becomes a member of.
+	Cgroups []string
+
+	// As in Config.
+	Stdin          io.Reader
+	Stdout, Stderr io.Writer
+	Signals        <-chan os.Signal
+	Resize         <-chan Size
+	Started        func(Started)
+}
+
+// Exec runs a process in the namespaces of one that runs, confined as Process and Seccomp say, and waits for
+// its end. It is as Run, and ends with the sandbox.
+//
+// Nothing of ours can be got at by what runs in the sandbox: the copy of this program that joins the
+// namespaces is executed from a mount that is read-only and nowhere in the file system, cannot be traced, and
+// has no descriptors but its own.
+func Exec(ctx context.Context, c ExecConfig) (Status, error) {
+	if ctx.Err() != nil {
+		return Status{}, context.Cause(ctx)
+	}
+	p, err := newExecPlan(&c)
+	if err != nil {
+		return Status{}, fail("exec", err)
+	}
+	r := runner{plan: p, Config: &Config{
+		Spec:  &specs.Spec{Process: c.Process, Linux: &specs.Linux{}},
+		Stdin: c.Stdin, Stdout: c.Stdout, Stderr: c.Stderr, Signals: c.Signals, Resize: c.Resize, Started: c.Started,
+	}}
+	if err := r.streams.open(r.Config); err != nil {
+		r.streams.abandon()
+		return Status{}, fail("exec", err)
+	}
+	p.OwnStdio = r.streams.own
+	if r.launched, err = joinProcess(c.Pid); err == nil {
+		err = r.admit(c.Cgroups)
+	}
+	if err != nil {
+		r.streams.abandon()
+		return Status{}, fail("enter the container", err)
+	}
+	r.streams.closeTheirs()
+	return r.follow(ctx)
+}
+
+// admit makes the copy a member of the cgroups and tells it what to do.
+func (r *runner) admit(cgroups []string) error {
+	var err error
+	for _, dir := range cgroups {
+		if err == nil {
+			err = writeFile(filepath.Join(dir, "cgroup.procs"), fmt.Sprint(r.process.Pid))
+		}
+	}
+	if err == nil {
+		err = r.give(r.plan, r.streams.theirs)
+	}
+	if err != nil {
+		r.process.Kill()
+		unix.Close(r.socket)
+		<-r.done
+	}
+	return err
+}
+
+// newExecPlan is the plan of a process in namespaces that exist.
+func newExecPlan(c *ExecConfig) (p *plan, err error) {
+	s := c.Process
+	if s == nil || len(s.Args) == 0 || s.Args[0] == "" {
+		return nil, errors.New("no command to run")
+	}
+	p = &plan{
+		Terminal: s.Terminal, User: newUser(s.User), NoNewPriv: s.NoNewPrivileges, Args: s.Args, Env: s.Env, Cwd: s.Cwd,
+		NoSetgroups: deniesSetgroupsIn(c.Pid), Userns: inUserns() || !sameNamespace(c.Pid, "user"),
+	}
+	if p.Cwd == "" {
+		p.Cwd = "/"
+	}
+	if b := s.ConsoleSize; b != nil {
+		p.Size = Size{Width: int(b.Width), Height: int(b.Height)}
+	}
+	if !path.IsAbs(p.Cwd) {
+		return nil, fmt.Errorf("Cwd must be an absolute path: %q", p.Cwd)
+	}
+	for _, arg := range slices.Concat(p.Args, p.Env, []string{p.Cwd}) {
+		if strings.IndexByte(arg, 0) >= 0 {
+			return nil, fmt.Errorf("%q has a NUL in it", arg)
+		}
+	}
+	if p.Caps, err = newCapSets(s.Capabilities); err != nil {
+		return nil, err
+	}
+	if p.Rlimits, err = newRlimits(s.Rlimits); err != nil {
+		return nil, err
+	}
+	if c.Seccomp != nil {
+		if p.Filter, err = seccompProgram(c.Seccomp); err != nil {
+			return nil, err
+		}
+		p.FilterFlags, err = seccompFlags(c.Seccomp.Flags)
+	}
+	return p, err
+}
+
+func deniesSetgroupsIn(pid int) bool {
+	text, err := os.ReadFile(fmt.Sprintf("/proc/%d/setgroups", pid))
+	return err == nil && strings.TrimSpace(string(text)) == "deny"
+}
+
+// sameNamespace tells whether a process is in our namespace of a kind.
+func sameNamespace(pid int, kind string) bool {
+	ours, err := os.Readlink("/proc/self/ns/" + kind)
+	theirs, err2 := os.Readlink(fmt.Sprintf("/proc/%d/ns/%s", pid, kind))
+	return err == nil && err2 == nil && ours == theirs
+}
