@@ -80,6 +80,11 @@ what is wrong is dropped or made anew, and never what is right.`,
 			if err != nil {
 				return err
 			}
+			volumes, err := checkVolumes(s, repair)
+			if err != nil {
+				return err
+			}
+			r.Problems = append(r.Problems, volumes...)
 			return printCheck(a, r, repair)
 		},
 	}

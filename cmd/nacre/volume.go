@@ -127,7 +127,7 @@ func volumeListCommand(a *app) *cobra.Command {
 					continue
 				}
 				if vol.Damaged != "" {
-					a.warnf("%s", vol.Damaged)
+					a.warnf("volume %s: %s", vol.Name, vol.Damaged)
 				}
 				rows = append(rows, newVolumeRow(v, vol))
 			}

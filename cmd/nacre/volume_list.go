@@ -104,3 +104,16 @@ func (a *app) volumeUsage() (store.UsageTotal, []volumeRow, error) {
 	}
 	return total, rows, nil
 }
+
+// checkVolumes is what system check finds of volumes.
+func checkVolumes(s *store.Store, repair bool) ([]store.Problem, error) {
+	found, err := volume.Open(s).Check(repair)
+	var out []store.Problem
+	for _, p := range found {
+		out = append(out, store.Problem{
+			Object: "volume " + p.Name, Text: p.Text, Repaired: p.Repaired,
+			Fix: "its record is made again, without labels, if its files are there",
+		})
+	}
+	return out, err
+}

@@ -5,8 +5,11 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"slices"
 
 	"nacre/internal/rootfs"
+
+	"golang.org/x/sys/unix"
 )
 
 // Prepare makes what a container's mounts need and notes that it uses it: volumes are made and filled, sources that must
@@ -17,6 +20,9 @@ import (
 // nothing is held, and volumes that were made for this container alone are gone again.
 func (v *Volumes) Prepare(ctx context.Context, container string, mounts []Mount, image *rootfs.FS) (out []Mount, hold *Hold, err error) {
 	hold = &Hold{}
+	if slices.ContainsFunc(mounts, func(m Mount) bool { return m.Type == TypeVolume }) {
+		v.removeOrphans()
+	}
 	defer func() {
 		if err != nil {
 			hold.Close()
@@ -81,15 +87,39 @@ func (v *Volumes) Release(ctx context.Context, container string, mounts []Mount,
 		if m.Type != TypeVolume || m.Source == "" {
 			continue
 		}
+		if anonymous && m.Anonymous {
+			// With its user still noted: who is killed here has not forgotten it.
+			err := v.remove(ctx, m.Source, container)
+			var used *InUseError
+			if err != nil && !errors.As(err, &used) && !errors.Is(err, ErrAbsent) {
+				errs = append(errs, err)
+			}
+		}
 		os.Remove(v.path(m.Source, usersName, container))
-		if !anonymous || !m.Anonymous {
-			continue
-		}
-		err := v.Remove(ctx, m.Source)
-		var used *InUseError
-		if err != nil && !errors.As(err, &used) && !errors.Is(err, ErrAbsent) {
-			errs = append(errs, err)
-		}
 	}
 	return errors.Join(errs...)
+}
+
+// removeOrphans removes volumes without a name that were made for containers which never came to be, because their
+// maker was killed: those that have users, none of whom there is, and that nobody holds.
+func (v *Volumes) removeOrphans() {
+	entries, _ := os.ReadDir(v.path())
+	for _, e := range entries {
+		name := e.Name()
+		if len(name) != nameLength || CheckName(name) != nil {
+			continue
+		}
+		if named := v.named(name); len(named) == 0 || slices.ContainsFunc(named, v.alive) {
+			continue
+		}
+		if vol, err := v.Get(name); err != nil || !vol.Anonymous {
+			continue
+		}
+		dir, err := v.lock(context.Background(), name, unix.LOCK_EX|unix.LOCK_NB)
+		if err != nil {
+			continue // a container is being made with it
+		}
+		v.removeLocked(dir, name, "")
+		dir.Close()
+	}
 }

@@ -6,13 +6,17 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"time"
 
 	"golang.org/x/sys/unix"
 )
 
 // Remove removes a volume with all that is in it. Errors: ErrAbsent, *InUseError.
-func (v *Volumes) Remove(ctx context.Context, name string) error {
+func (v *Volumes) Remove(ctx context.Context, name string) error { return v.remove(ctx, name, "") }
+
+// remove is Remove for a container that itself still has the volume, and is not to have it longer.
+func (v *Volumes) remove(ctx context.Context, name, container string) error {
 	if CheckName(name) != nil {
 		return fmt.Errorf("%w: %s", ErrAbsent, short(name))
 	}
@@ -21,7 +25,13 @@ func (v *Volumes) Remove(ctx context.Context, name string) error {
 		return err
 	}
 	defer dir.Close()
-	if users := v.Users(name); len(users) > 0 {
+	return v.removeLocked(dir, name, container)
+}
+
+// removeLocked removes the volume whose folder the caller has locked alone.
+func (v *Volumes) removeLocked(dir *os.File, name, container string) error {
+	users := slices.DeleteFunc(v.Users(name), func(id string) bool { return id == container })
+	if len(users) > 0 {
 		return &InUseError{name, users}
 	}
 	vol, err := readRecord(dir)

@@ -223,6 +223,38 @@ func TestDeadUser(t *testing.T) {
 	}
 }
 
+// A volume without a name whose container never came to be goes by itself; one whose container is being made, or was
+// removed without it, stays.
+func TestOrphans(t *testing.T) {
+	v := newVolumes(t)
+	ask := []Mount{{Type: TypeVolume, Target: "/a"}}
+	make := func(id string) (string, []Mount, *Hold) {
+		list, hold, err := v.Prepare(t.Context(), id, ask, nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return list[0].Source, list, hold
+	}
+	orphan, _, hold := make("dead")
+	hold.Close() // as when its process is killed
+	left, list, hold := make("left")
+	v.makeContainer(t, "left")
+	hold.Close()
+	if err := v.Release(t.Context(), "left", list, false); err != nil {
+		t.Fatal(err)
+	}
+	os.Remove(filepath.Join(v.store.Root(), "containers", "left"))
+	making, _, hold := make("making")
+	defer hold.Close()
+	_, _, another := make("another")
+	defer another.Close()
+	for name, want := range map[string]bool{orphan: false, left: true, making: true} {
+		if _, err := v.Get(name); (err == nil) != want || err != nil && !errors.Is(err, ErrAbsent) {
+			t.Errorf("%s: %v, want %v", name, err, want)
+		}
+	}
+}
+
 // An error in the middle takes back what was made.
 func TestPrepareFails(t *testing.T) {
 	v := newVolumes(t)

@@ -112,9 +112,12 @@ func (v *Volumes) Create(ctx context.Context, o CreateOptions) (Volume, error) {
 	}
 }
 
+// nameLength is how long the name of a volume is that nobody named.
+const nameLength = 64
+
 // newName is that of a volume nobody named: 64 hex digits, as docker has it.
 func newName() string {
-	var b [32]byte
+	var b [nameLength / 2]byte
 	rand.Read(b[:])
 	return hex.EncodeToString(b[:])
 }
@@ -259,7 +262,7 @@ func (v *Volumes) List() ([]Volume, error) {
 			continue
 		}
 		if err != nil {
-			vol = Volume{Name: e.Name(), Driver: "local", Damaged: err.Error()}
+			vol = Volume{Name: e.Name(), Driver: "local", Damaged: strings.TrimPrefix(err.Error(), "volume "+e.Name()+": ")}
 		}
 		list = append(list, vol)
 	}
