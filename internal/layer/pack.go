@@ -31,7 +31,7 @@ const LevelStored = -1
 
 const (
 	// defaultGzip: on a Debian root two cores make 420 MB/s at level 1 and 220 at 6, for
-	// 45.8 and 41.5 % of the size. What is pushed once is pulled many times, few links take more than
+	// 45.8 and 41.4 % of the size. What is pushed once is pulled many times, few links take more than
 	// level 6 gives, and other tools' images, made at their level 6, are of that size too.
 	defaultGzip = 6
 	// defaultZstd is zstd's own.
@@ -68,7 +68,7 @@ func (c Compression) Normal() (Compression, error) {
 	return c, nil
 }
 
-// Name tells c from every other compression by the bytes it makes: "gzip-6.1". The last
+// Name tells c from every other compression by the bytes it makes: "gzip-6.2". The last
 // number is that of our encoder: it rises when that makes other bytes than before.
 func (c Compression) Name() string {
 	if n, err := c.Normal(); err == nil {
@@ -81,7 +81,11 @@ func (c Compression) Name() string {
 	if level == LevelStored {
 		level = 0
 	}
-	return c.Kind + "-" + strconv.Itoa(level) + ".1"
+	encoder := "1"
+	if c.Kind == Gzip {
+		encoder = "2" // the first stored nothing as it is
+	}
+	return c.Kind + "-" + strconv.Itoa(level) + "." + encoder
 }
 
 // Packer compresses one layer: its tar is written to it. Close ends the compressed form and must be

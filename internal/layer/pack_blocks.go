@@ -54,8 +54,8 @@ func (b *blocks) start() {
 	if b.back > 0 {
 		b.before = append(b.buffer(b.back), block[max(0, len(block)-b.back):]...)
 	}
-	dst := b.buffer(b.size)
-	done := make(chan encoded, 1) // so that an encoder ends, whoever waits for it
+	dst := b.buffer(b.size + b.size/1024) // what does not become smaller becomes a little larger
+	done := make(chan encoded, 1)         // so that an encoder ends, whoever waits for it
 	b.under = append(b.under, done)
 	go func() {
 		data, err := b.encode(dst, before, block)

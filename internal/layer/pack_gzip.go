@@ -23,8 +23,9 @@ type gzipPacker struct {
 	blocks
 	started  bool
 	crc      uint32
-	size     uint32 // modulo 2^32
-	encoders sync.Pool
+	size     uint32    // modulo 2^32
+	encoders sync.Pool // at level
+	coders   sync.Pool // that look for nothing
 	level    int
 }
 
@@ -56,23 +57,70 @@ func (g *gzipPacker) Write(p []byte) (int, error) {
 	return n, err
 }
 
+// encode makes deflate blocks that end at a byte boundary.
 func (g *gzipPacker) encode(dst, before, block []byte) ([]byte, error) {
+	if g.level == flate.NoCompression {
+		return appendStored(dst, block), nil
+	}
+	for r := range runs(before, block) {
+		if r.dense {
+			dst = appendStored(dst, r.data)
+			continue
+		}
+		var err error
+		if dst, err = g.deflate(dst, r.dict, r.data); err != nil {
+			return dst, err
+		}
+	}
+	return dst, nil
+}
+
+// deflate compresses data, which dict goes before.
+func (g *gzipPacker) deflate(dst, dict, data []byte) ([]byte, error) {
+	start := len(dst)
+	dst, err := deflateWith(&g.encoders, g.level, dst, dict, data)
+	size := len(dst) - start
+	if err != nil || size < len(data)*3/5 || size < entropy(data)+codeTable {
+		return dst, err
+	}
+	// Where it found nothing to refer to, the library does not try codes by frequency either.
+	codes, err := deflateWith(&g.coders, flate.HuffmanOnly, dst[len(dst):], nil, data)
+	if len(codes) < size {
+		dst = append(dst[:start], codes...)
+	}
+	return dst, err
+}
+
+func deflateWith(pool *sync.Pool, level int, dst, dict, data []byte) ([]byte, error) {
 	out := bytes.NewBuffer(dst)
-	w, _ := g.encoders.Get().(*flate.Writer)
+	w, _ := pool.Get().(*flate.Writer)
 	if w == nil {
 		var err error
-		if w, err = flate.NewWriterDict(out, g.level, before); err != nil {
+		if w, err = flate.NewWriterDict(out, level, dict); err != nil {
 			return dst, err
 		}
 	} else {
-		w.ResetDict(out, before)
+		w.ResetDict(out, dict)
 	}
-	defer g.encoders.Put(w)
-	if _, err := w.Write(block); err != nil {
+	defer pool.Put(w)
+	if _, err := w.Write(data); err != nil {
 		return dst, err
 	}
 	err := w.Flush() // ends at a byte boundary (RFC 1951, 3.2.4)
 	return out.Bytes(), err
+}
+
+// appendStored wraps data in stored blocks (RFC 1951, 3.2.4).
+func appendStored(dst, data []byte) []byte {
+	const most = 1<<16 - 1
+	for len(data) > 0 {
+		n := min(len(data), most)
+		dst = append(dst, 0)
+		dst = binary.LittleEndian.AppendUint16(dst, uint16(n))
+		dst = binary.LittleEndian.AppendUint16(dst, ^uint16(n))
+		dst, data = append(dst, data[:n]...), data[n:]
+	}
+	return dst
 }
 
 // Close implements Packer.

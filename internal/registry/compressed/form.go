@@ -85,7 +85,7 @@ type packing struct {
 }
 
 // pack is a store.FormSource.
-func (p *packing) pack(ctx context.Context, w io.Writer) (digest.Digest, map[string]string, error) {
+func (p *packing) pack(ctx context.Context, file *store.FormWriter) (digest.Digest, map[string]string, error) {
 	f, err := os.Open(filepath.Join(p.r.s.LayerDir(p.diffID), "layer.tar"))
 	if err != nil {
 		return "", nil, err
@@ -95,8 +95,9 @@ func (p *packing) pack(ctx context.Context, w io.Writer) (digest.Digest, map[str
 	if err != nil {
 		return "", nil, err
 	}
+	var w io.Writer = file
 	if p.r.to != nil {
-		p.tee = p.r.to.tee(ctx, w)
+		p.tee = p.r.to.tee(ctx, file)
 		w = p.tee
 	}
 	done := p.r.step(p.diffID, st.Size())

@@ -4,14 +4,11 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"hash"
-	"io"
 
 	"nacre/internal/image"
 	"nacre/internal/registry"
 	"nacre/internal/registry/store"
 
-	"github.com/opencontainers/go-digest"
 	"golang.org/x/sys/unix"
 )
 
@@ -77,26 +74,23 @@ type outlet struct {
 }
 
 // tee begins a draft beside w. Where that fails the layer goes to w alone, and to dst later.
-func (o *outlet) tee(ctx context.Context, w io.Writer) *tee {
-	t := &tee{w: w, hash: digest.SHA256.Digester().Hash()}
+func (o *outlet) tee(ctx context.Context, w *store.FormWriter) *tee {
+	t := &tee{w: w}
 	t.draft, t.remote = o.drafter.Draft(ctx, o.repo)
 	return t
 }
 
-// tee writes to the store and to a draft. When one of them fails the other goes on.
+// tee writes to the store and to a draft. When one of them fails the other goes on; w, which
+// hashes for both, gets all of it.
 type tee struct {
-	w             io.Writer
+	w             *store.FormWriter
 	draft         registry.Draft
-	hash          hash.Hash
-	size          int64
 	local, remote error // why there is no more writing to either
 	committed     bool
 }
 
 func (t *tee) Write(p []byte) (int, error) {
-	if t.local == nil {
-		_, t.local = t.w.Write(p)
-	}
+	_, t.local = t.w.Write(p)
 	if t.remote == nil {
 		if _, t.remote = t.draft.Write(p); t.remote != nil {
 			t.draft.Cancel()
@@ -105,8 +99,6 @@ func (t *tee) Write(p []byte) (int, error) {
 	if t.local != nil && t.remote != nil {
 		return 0, t.local
 	}
-	t.hash.Write(p)
-	t.size += int64(len(p))
 	return len(p), nil
 }
 
@@ -133,7 +125,7 @@ func (p *packing) instead(ctx context.Context, err error) (store.Form, error) {
 		f.DiffID = p.packed.DiffID
 	}
 	f.Desc = registry.Descriptor{
-		MediaType: OCI.layer(p.c.Kind), Digest: digest.NewDigest(digest.SHA256, p.tee.hash), Size: p.tee.size, Annotations: p.packed.Annotations,
+		MediaType: OCI.layer(p.c.Kind), Digest: p.tee.w.Digest(), Size: p.tee.w.Size(), Annotations: p.packed.Annotations,
 	}
 	if cerr := p.tee.draft.Commit(f.Desc); cerr != nil {
 		return store.Form{}, errors.Join(err, cerr)

@@ -2,17 +2,13 @@ package remote
 
 import (
 	"context"
-	"crypto/sha256"
 	"errors"
 	"fmt"
-	"hash"
 	"net/http"
 	"net/url"
 	"strconv"
 	"strings"
 	"time"
-
-	"github.com/opencontainers/go-digest"
 
 	"nacre/internal/registry"
 )
@@ -41,7 +37,6 @@ type upload struct {
 	d     registry.Descriptor // of a draft, known from Commit on, which run may read after finish
 	size  int64               // as it was known at the beginning; 0: not
 	check *registry.Checker   // nil: not from its beginning, or a draft
-	sum   hash.Hash           // of a draft
 	begin int64               // offset of the first byte that is sent
 	skip  int64               // bytes still to be left out of Writes: the registry has them, and nobody asked for the offset
 	wrote int64
@@ -83,7 +78,7 @@ func (r *Registry) Draft(ctx context.Context, repo string) (registry.Draft, erro
 	if err != nil {
 		return nil, err
 	}
-	u := &upload{p: p, e: p.origin, sum: sha256.New()}
+	u := &upload{p: p, e: p.origin}
 	if err := u.start(ctx); err != nil {
 		return nil, fmt.Errorf("%s: %w", repo, err)
 	}
@@ -212,13 +207,10 @@ func (u *upload) Write(p []byte) (int, error) {
 }
 
 func (u *upload) send(p []byte) (int, error) {
-	switch {
-	case u.check != nil:
+	if u.check != nil {
 		if n, err := u.check.Write(p); err != nil {
 			return n, err
 		}
-	case u.sum != nil:
-		u.sum.Write(p)
 	}
 	n, err := u.w.Write(p)
 	u.wrote += int64(n)
@@ -285,7 +277,8 @@ func (u *upload) abandon() {
 	}
 }
 
-// draft is an upload whose digest comes at its end.
+// draft is an upload whose digest comes at its end. Who tells it has hashed what was written, and the registry
+// does (distribution-spec, "Pushing blobs"); it is not hashed here once more.
 type draft struct{ u *upload }
 
 func (d *draft) Write(p []byte) (int, error) { return d.u.Write(p) }
@@ -297,11 +290,6 @@ func (d *draft) Commit(desc registry.Descriptor) error {
 	}
 	if !d.u.ended {
 		d.u.d = desc
-		sum := digest.NewDigest(digest.SHA256, d.u.sum)
-		if desc.Digest.Algorithm() == digest.SHA256 && sum != desc.Digest {
-			d.u.Cancel()
-			return fmt.Errorf("%s: %w: it has %s", desc.Digest, registry.ErrDigest, sum)
-		}
 	}
 	return d.u.Commit()
 }

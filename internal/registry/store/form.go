@@ -7,7 +7,6 @@ import (
 	"errors"
 	"fmt"
 	"hash"
-	"io"
 	"os"
 
 	"nacre/internal/image"
@@ -28,7 +27,7 @@ type Form struct {
 
 // FormSource makes a compressed form: it writes it to w and says the digest of what it decompresses
 // to ("": the layer) and annotations for its descriptor.
-type FormSource func(ctx context.Context, w io.Writer) (diffID digest.Digest, annotations map[string]string, err error)
+type FormSource func(ctx context.Context, w *FormWriter) (diffID digest.Digest, annotations map[string]string, err error)
 
 const formColumns = "form.layer, how, form.digest, form.media, form.size, form.diffid, form.annotations"
 
@@ -94,8 +93,11 @@ func (s *Store) makeForm(ctx context.Context, l *Lease, f *Form, source FormSour
 	if err != nil {
 		return s.fail(err)
 	}
-	w := &formWriter{f: out, hash: digest.SHA256.Digester().Hash()}
+	w := &FormWriter{f: out, hash: digest.SHA256.Digester().Hash()}
 	id, notes, err := source(ctx, w)
+	if err == nil {
+		err = w.err
+	}
 	if err == nil {
 		err = ctx.Err()
 	}
@@ -107,7 +109,7 @@ func (s *Store) makeForm(ctx context.Context, l *Lease, f *Form, source FormSour
 	if id != "" {
 		f.DiffID = id
 	}
-	f.Desc.Digest, f.Desc.Size, f.Desc.Annotations = digest.NewDigest(digest.SHA256, w.hash), w.size, notes
+	f.Desc.Digest, f.Desc.Size, f.Desc.Annotations = w.Digest(), w.Size(), notes
 	return s.keepForm(ctx, l, tmp, *f)
 }
 
@@ -131,19 +133,38 @@ func (s *Store) keepForm(ctx context.Context, l *Lease, tmp string, f Form) erro
 	})
 }
 
-// formWriter hashes and counts what goes to a file.
-type formWriter struct {
+// formPiece is what one system call writes: for small pieces the kernel has memory at hand that was used
+// before (see pieceSize in package layer).
+const formPiece = 32 << 10
+
+// FormWriter hashes and counts what goes to a file. When the file takes no more it goes on
+// with that, for those who write elsewhere, too: each Write returns the file's error then.
+type FormWriter struct {
 	f    *os.File
 	hash hash.Hash
 	size int64
+	err  error
 }
 
-func (w *formWriter) Write(p []byte) (int, error) {
-	n, err := w.f.Write(p)
-	w.hash.Write(p[:n])
-	w.size += int64(n)
-	return n, err
+func (w *FormWriter) Write(p []byte) (int, error) {
+	w.hash.Write(p)
+	w.size += int64(len(p))
+	for rest := p; len(rest) > 0 && w.err == nil; {
+		var n int
+		n, w.err = w.f.Write(rest[:min(len(rest), formPiece)])
+		rest = rest[n:]
+	}
+	if w.err != nil {
+		return 0, w.err
+	}
+	return len(p), nil
 }
+
+// Digest is that of all that was written.
+func (w *FormWriter) Digest() digest.Digest { return digest.NewDigest(digest.SHA256, w.hash) }
+
+// Size is the number of bytes that were written.
+func (w *FormWriter) Size() int64 { return w.size }
 
 // CompressedAs returns the compressed form that a layer came as. Errors: registry.ErrAbsent: it was made here, or came
 // as it is.

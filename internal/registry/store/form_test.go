@@ -22,7 +22,7 @@ import (
 
 // gzipForm compresses a layer with the standard library.
 func gzipForm(s *store.Store, diffID digest.Digest) store.FormSource {
-	return func(_ context.Context, w io.Writer) (digest.Digest, map[string]string, error) {
+	return func(_ context.Context, w *store.FormWriter) (digest.Digest, map[string]string, error) {
 		data, err := os.ReadFile(filepath.Join(s.LayerDir(diffID), "layer.tar"))
 		if err != nil {
 			return "", nil, err
@@ -208,7 +208,7 @@ func TestFormOnce(t *testing.T) {
 					t.Error(err)
 					return
 				}
-				_, _, err = s.MakeForm(t.Context(), l, info.DiffID, "test", gzipLayer, func(ctx context.Context, w io.Writer) (digest.Digest, map[string]string, error) {
+				_, _, err = s.MakeForm(t.Context(), l, info.DiffID, "test", gzipLayer, func(ctx context.Context, w *store.FormWriter) (digest.Digest, map[string]string, error) {
 					runs.Add(1)
 					return gzipForm(s, info.DiffID)(ctx, w)
 				})
@@ -234,7 +234,7 @@ func TestFormFails(t *testing.T) {
 		t.Fatal(err)
 	}
 	broken := errors.New("broken")
-	_, _, err = s.MakeForm(t.Context(), l, info.DiffID, "test", gzipLayer, func(_ context.Context, w io.Writer) (digest.Digest, map[string]string, error) {
+	_, _, err = s.MakeForm(t.Context(), l, info.DiffID, "test", gzipLayer, func(_ context.Context, w *store.FormWriter) (digest.Digest, map[string]string, error) {
 		_, err := w.Write(bytes.Repeat([]byte("x"), 1000))
 		return "", nil, errors.Join(err, broken)
 	})
