@@ -114,7 +114,13 @@ func (a *app) enter() error {
 func (a *app) enterFor(err error) error {
 	var start *sandbox.StartError
 	c := a.isolation
-	if c.Inside || c.Kind != isolation.Userns && c.Kind != isolation.Single || !errors.As(err, &start) || start.Code != sandbox.CodeSandbox {
+	if !errors.As(err, &start) || start.Code != sandbox.CodeSandbox {
+		return err
+	}
+	if n := len(c.Refused); c.Kind == isolation.None && n > 0 {
+		return &hintError{err, "programs cannot be run here: " + c.Refused[n-1].Why + "; nacre info says more"}
+	}
+	if c.Inside || c.Kind != isolation.Userns && c.Kind != isolation.Single {
 		return err
 	}
 	if cerr := a.close(); cerr != nil {

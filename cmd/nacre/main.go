@@ -119,7 +119,7 @@ that docker's users know.`,
 		tagCommand(a), rmiCommand(a), saveCommand(a), loadCommand(a), importCommand(a),
 		containerCommand(a), psCommand(a),
 		pullCommand(a), pushCommand(a), copyCommand(a), syncCommand(a), registryCommand(a), loginCommand(a), logoutCommand(a),
-		serveCommand(a), volumeCommand(a), systemCommand(a), builderCommand(a), versionCommand(a), completionCommand(a),
+		serveCommand(a), volumeCommand(a), systemCommand(a), builderCommand(a), versionCommand(a), infoCommand(a), completionCommand(a),
 	)
 	root.AddCommand(containerVerbs(a)...)
 	root.SetHelpCommand(helpCommand())

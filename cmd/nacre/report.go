@@ -94,7 +94,7 @@ func hint(err error) string {
 	case errors.Is(err, store.ErrAmbiguous):
 		return "give more of the ID"
 	case errors.As(err, &start) && start.Code == sandbox.CodeSandbox && errors.Is(err, fs.ErrPermission) && os.Geteuid() != 0:
-		return "RUN and run need root for now: try sudo; a Dockerfile of COPY, ADD and metadata builds as any user"
+		return "nacre info says what keeps programs from being run here; a Dockerfile of COPY, ADD and metadata builds anywhere"
 	}
 	return registryHint(err)
 }

@@ -52,9 +52,11 @@ func Choose(want Kind) (Choice, error) {
 	if want != Auto {
 		return c, &RefusedError{Refusal{Kind: want, Why: "it is for root"}}
 	}
-	c.Kind, c.Why = None, "programs cannot be run, neither by RUN nor by run; what needs none works"
+	c.Kind, c.Why = None, noneWhy
 	return c, nil
 }
+
+const noneWhy = "programs cannot be run, neither by RUN nor by run; what needs none works"
 
 // chooseAsRoot is for who is root already, of the machine or of some container.
 func chooseAsRoot(c Choice, want Kind) (Choice, error) {
@@ -251,4 +253,21 @@ func tryNamespace() error {
 	}
 	p.Wait()
 	return nil
+}
+
+// Tried asks the kernel for the namespace of a choice, for a moment: where it refuses, the choice becomes what is left.
+func (c Choice) Tried(want Kind) (Choice, error) {
+	if c.Inside || c.Kind != Userns && c.Kind != Single || tryNamespace() == nil {
+		return c, nil
+	}
+	r := refusedByKernel(c.Kind)
+	if want != Auto {
+		return c, r
+	}
+	c.Refused = append(c.Refused, r.Refusal)
+	if c.Kind == Userns {
+		c.Refused = append(c.Refused, refusedByKernel(Single).Refusal)
+	}
+	c.UIDs, c.GIDs, c.Kind, c.Why = nil, nil, None, noneWhy
+	return c, nil
 }

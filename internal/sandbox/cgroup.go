@@ -51,15 +51,18 @@ func (r *runner) makeCgroup() {
 		return
 	}
 	name := newCgroupName()
+	var failed []string
+	var errs []error
 	for _, l := range limits(r.Spec.Linux) {
 		dir, v2, err := r.cgroup.dir(l.controller, r.Spec.Linux.CgroupsPath, name)
 		if err == nil {
 			err = l.write(dir, v2)
 		}
 		if err != nil {
-			r.status.Warnings = append(r.status.Warnings, fmt.Sprintf("%s is not applied: %v", l.what(), err))
+			failed, errs = append(failed, l.what()), append(errs, err)
 		}
 	}
+	r.status.Warnings = append(r.status.Warnings, limitWarnings(failed, errs)...)
 	for _, dir := range r.cgroup.dirs {
 		r.plan.Cgroups = append(r.plan.Cgroups, filepath.Join(dir, "cgroup.procs"))
 	}
@@ -125,6 +128,10 @@ func (g *cgroup) secondVersion(controller, wanted, name string) (string, error) 
 	top := cgroupRoot
 	if !unifiedOnly() {
 		top = filepath.Join(cgroupRoot, "unified")
+	}
+	top, err := delegated(top, ownCgroup(), writable)
+	if err != nil {
+		return "", err
 	}
 	parent := filepath.Join(top, "nacre")
 	dir := leaf(parent, top, wanted, name)
