@@ -14,21 +14,26 @@ import (
 // mountFlags are the flags of run and create that say what is mounted.
 type mountFlags struct {
 	volume.Flags
+	driver string
 }
 
 func (f *mountFlags) register(fl *pflag.FlagSet) {
 	fl.StringArrayVarP(&f.Volumes, "volume", "v", nil, "[HOST:|VOLUME:]CONTAINER[:OPTIONS], a directory, file or volume to be seen inside")
 	fl.StringArrayVar(&f.Mounts, "mount", nil, "type=bind|volume|tmpfs|image,source=...,target=...[,readonly,...]: the same at more length")
 	fl.StringArrayVar(&f.Tmpfs, "tmpfs", nil, "PATH[:OPTIONS], a directory in memory: size=64m, mode=1777, exec, ...")
+	fl.StringVar(&f.driver, "volume-driver", "", "of volumes that -v makes: local is the one there is")
 	fl.StringArrayVar(&f.VolumesFrom, "volumes-from", nil, "CONTAINER[:ro], mount what that container has mounted")
 }
 
 func (f *mountFlags) apply(cfg *container.Config, _ image.Config) (err error) {
+	if err := volume.CheckDriver(f.driver); err != nil {
+		return fmt.Errorf("--volume-driver %q: %w", f.driver, err)
+	}
 	cfg.Mounts, err = f.Parse()
 	return err
 }
 
-// finish adds the mounts that it takes the store to know: other containers' and the image's; and finds the images to be mounted.
+// finishMounts adds the mounts that it takes the store to know: other containers' and the image's; and finds the images to be mounted.
 func (f *containerFlags) finishMounts(ctx context.Context, a *app, cs *container.Containers, cfg *container.Config) (err error) {
 	mountsOf := func(name string) ([]volume.Mount, error) {
 		c, err := cs.Find(ctx, name)

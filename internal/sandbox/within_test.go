@@ -2,6 +2,7 @@ package sandbox
 
 import (
 	"fmt"
+	"net"
 	"os"
 	"path/filepath"
 	"strings"
@@ -163,5 +164,37 @@ func TestPropagation(t *testing.T) {
 		if want := fmt.Sprint(min(1, len(c.tag))); lines[1] != want {
 			t.Errorf("%s: %s mounts came through, want %s", c.option, lines[1], want)
 		}
+	}
+}
+
+// What is bound may be anything that has a name: it is put on an empty file.
+func TestBindSpecial(t *testing.T) {
+	dir := t.TempDir()
+	l, err := net.Listen("unix", filepath.Join(dir, "socket"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	if err := unix.Mkfifo(filepath.Join(dir, "pipe"), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	if err := unix.Mknod(filepath.Join(dir, "zero"), unix.S_IFCHR|0o666, int(unix.Mkdev(1, 5))); err != nil {
+		t.Fatal(err)
+	}
+	bind := func(name string) specs.Mount {
+		return specs.Mount{Destination: "/run/" + name, Type: "bind", Source: filepath.Join(dir, name), Options: []string{"rbind"}}
+	}
+	r := start(t, func(c *Config) {
+		c.Spec.Mounts = append(c.Spec.Mounts, bind("socket"), bind("pipe"), bind("zero"))
+	}, "sh", "-c", "test -S /run/socket && test -p /run/pipe && test -c /run/zero && head -c 3 /run/zero | wc -c")
+	if out := r.ok(t); out != "3\n" {
+		t.Errorf("got %q", out)
+	}
+	// Within a directory no device works.
+	r = start(t, func(c *Config) {
+		c.Spec.Mounts = append(c.Spec.Mounts, MountWithin("/run/zero", dir, "zero", "rbind"))
+	}, "sh", "-c", "head -c 3 /run/zero")
+	if r.Code == 0 || !strings.Contains(r.errs, "Permission denied") {
+		t.Errorf("%+v %s", r.Status, r.errs)
 	}
 }

@@ -9,8 +9,8 @@ import (
 	"strings"
 )
 
-// checkDriver: there is one.
-func checkDriver(driver string) error {
+// CheckDriver tells whether there is such a driver of volumes: there is one.
+func CheckDriver(driver string) error {
 	if driver == "" || driver == "local" {
 		return nil
 	}

@@ -209,7 +209,7 @@ func (m *Mount) checkVolume() error {
 			return err
 		}
 	}
-	if err := checkDriver(m.Driver); err != nil {
+	if err := CheckDriver(m.Driver); err != nil {
 		return err
 	}
 	return checkOptions(m.Options)

@@ -87,7 +87,7 @@ func (v *Volumes) Create(ctx context.Context, o CreateOptions) (Volume, error) {
 	if o.Name == "" {
 		o.Name = newName()
 	}
-	if err := errors.Join(CheckName(o.Name), checkDriver(o.Driver), checkOptions(o.Options)); err != nil {
+	if err := errors.Join(CheckName(o.Name), CheckDriver(o.Driver), checkOptions(o.Options)); err != nil {
 		return Volume{}, fmt.Errorf("create volume: %w", err)
 	}
 	for {
@@ -237,7 +237,7 @@ func parseRecord(data []byte) (Volume, error) {
 	if err := json.Unmarshal(data, &vol); err != nil {
 		return vol, fmt.Errorf("record: %w", err)
 	}
-	if err := errors.Join(CheckName(vol.Name), checkDriver(vol.Driver), checkOptions(vol.Options)); err != nil {
+	if err := errors.Join(CheckName(vol.Name), CheckDriver(vol.Driver), checkOptions(vol.Options)); err != nil {
 		return vol, fmt.Errorf("record: %w", err)
 	}
 	return vol, nil
