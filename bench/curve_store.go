@@ -107,7 +107,7 @@ func (l *layoutWriter) image(i int) string {
 
 var tagsCurve = curve{
 	name: "tags", title: "Tags of a repository that is served", axis: "tags",
-	points: []int{1, 10, 100, 1_000, 5_000},
+	points: []int{1, 10, 100, 1_000},
 	works:  []string{"PUT of all, each of another image", "tags/list, a hundred", "tags/list, all", "GET of a manifest by tag", "PUT of one more", "DELETE of one"},
 	note:   "Of the server's process; all but the first are of one request, the mean of twenty.",
 	run: func(p *site, n int) ([]cost, error) {

@@ -8,6 +8,7 @@ import (
 	"io/fs"
 	"path/filepath"
 	"slices"
+	"time"
 
 	"nacre/internal/registry"
 
@@ -203,15 +204,16 @@ func (s *Store) collectOne(ctx context.Context, tx querier, r *removal, d digest
 	return freed, nil
 }
 
-// unneeded lists every blob and layer that no image, cache record or lease reaches.
+// unneeded lists every blob and layer that no image, cache record or lease reaches, those that refer to others first.
 func (s *Store) unneeded(ctx context.Context, tx querier) ([]digest.Digest, error) {
 	live, err := s.liveOwners(ctx, tx)
 	if err != nil {
 		return nil, err
 	}
 	return texts[digest.Digest](ctx, tx, reach+`
-		SELECT digest FROM blob WHERE digest NOT IN (SELECT d FROM reach)
-		UNION SELECT diffid FROM layer WHERE diffid NOT IN (SELECT d FROM reach)`, live)
+		SELECT d FROM (SELECT digest AS d FROM blob WHERE digest NOT IN (SELECT d FROM reach)
+			UNION SELECT diffid FROM layer WHERE diffid NOT IN (SELECT d FROM reach))
+		ORDER BY d IN (SELECT src FROM edge) DESC`, live)
 }
 
 // reached tells whether d is needed.
@@ -251,20 +253,45 @@ const reach = `
 		UNION SELECT digest FROM way JOIN remade ON src = d
 		UNION SELECT config FROM way JOIN remade ON src = d)`
 
-// collectAll removes all that nothing needs.
-func (s *Store) collectAll(ctx context.Context) (Removed, error) {
-	return s.remove(ctx, func(tx querier, r *removal) error {
-		list, err := s.unneeded(ctx, tx)
-		if err != nil {
+// collectSlice is how long collectAll lets others wait who want to write, at least: looking for what is unneeded takes
+// part of it, and goes over everything each time. They wait for ten seconds (openDB).
+const collectSlice = 500 * time.Millisecond
+
+// collectAll removes all that nothing needs, manifests first. It can be much, and goes in several transactions then.
+func (s *Store) collectAll(ctx context.Context) (gone Removed, err error) {
+	for more := true; more && err == nil; {
+		var some Removed
+		some, err = s.remove(ctx, func(tx querier, r *removal) (err error) {
+			more, err = s.collectPart(ctx, tx, r, collectSlice)
 			return err
+		})
+		gone.Blobs, gone.Layers, gone.Bytes = append(gone.Blobs, some.Blobs...), append(gone.Layers, some.Layers...), gone.Bytes+some.Bytes
+		if more && err == nil {
+			err = breathe(ctx)
 		}
-		for _, d := range list {
-			if err := s.removeContent(ctx, tx, r, d); err != nil {
-				return err
-			}
+	}
+	return gone, err
+}
+
+// collectPart removes what nothing needs for about as long as slice (0: only the first), and tells whether there is more.
+func (s *Store) collectPart(ctx context.Context, tx querier, r *removal, slice time.Duration) (more bool, err error) {
+	begin := time.Now()
+	list, err := s.unneeded(ctx, tx)
+	if err != nil {
+		return false, err
+	}
+	if slice > 0 {
+		slice = max(slice, 4*time.Since(begin))
+	}
+	for i, d := range list {
+		if i > 0 && time.Since(begin) > slice {
+			return true, nil
 		}
-		return nil
-	})
+		if err := s.removeContent(ctx, tx, r, d); err != nil {
+			return false, err
+		}
+	}
+	return false, nil
 }
 
 // diskUsage is the disk space that a file or directory with its files takes. What

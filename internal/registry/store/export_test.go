@@ -47,3 +47,12 @@ func SetStall(s *Store, d time.Duration) { s.stall = d }
 
 // SetDisk has s on a disk of that size, of which so much is free.
 func SetDisk(s *Store, disk func() (size, free int64)) { s.testOnlyDisk = disk }
+
+// CollectOne removes the first of what nothing needs, and tells whether there is more.
+func CollectOne(ctx context.Context, s *Store) (gone Removed, more bool, err error) {
+	gone, err = s.remove(ctx, func(tx querier, r *removal) (err error) {
+		more, err = s.collectPart(ctx, tx, r, 0)
+		return err
+	})
+	return gone, more, err
+}

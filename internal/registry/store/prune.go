@@ -5,7 +5,6 @@ import (
 	"errors"
 	"math"
 	"os"
-	"slices"
 	"time"
 
 	"nacre/internal/registry"
@@ -110,6 +109,7 @@ func (s *Store) Prune(ctx context.Context, o PruneOptions) (PruneReport, error) 
 // pruneImages goes over the images until none is left to remove: one may become
 // removable because its last child went.
 func (s *Store) pruneImages(ctx context.Context, tx querier, o PruneOptions, report *PruneReport) error {
+	seen := map[digest.Digest]bool{}
 	for again := o.Images != PruneNone; again; {
 		again = false
 		images, err := s.images(ctx, tx, "")
@@ -129,7 +129,8 @@ func (s *Store) pruneImages(ctx context.Context, tx querier, o PruneOptions, rep
 				return err
 			}
 			report.Untagged = append(report.Untagged, img.Names...)
-			if !slices.Contains(report.Images, img.ID) {
+			if !seen[img.ID] {
+				seen[img.ID] = true
 				report.Images = append(report.Images, img.ID)
 			}
 			again = again || img.Parent != ""
