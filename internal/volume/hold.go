@@ -33,11 +33,15 @@ func (e *InUseError) Error() string {
 // beneath keeps a lookup in the folder it starts in, and refuses every symlink.
 const beneath = unix.RESOLVE_BENEATH | unix.RESOLVE_NO_SYMLINKS | unix.RESOLVE_NO_MAGICLINKS
 
+// openBeneath opens name, which has no "..", in dir.
 func openBeneath(dir int, name string, flags int) (int, error) {
 	how := unix.OpenHow{Flags: uint64(flags | unix.O_CLOEXEC), Resolve: beneath}
 	for {
 		fd, err := unix.Openat2(dir, name, &how)
-		if err != unix.EINTR && err != unix.EAGAIN {
+		switch err {
+		case unix.EINTR, unix.EAGAIN:
+		case unix.EXDEV: // it was moved elsewhere, to be removed, between being found and being opened
+		default:
 			return fd, err
 		}
 	}
