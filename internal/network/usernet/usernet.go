@@ -67,7 +67,7 @@ func pastaArgs(s Space, ready string) []string {
 	if s.Pid != 0 {
 		return append(args, strconv.Itoa(s.Pid))
 	}
-	return append(args, "--netns-only", "--netns", s.Path)
+	return append(args, "--netns-only", "--no-netns-quit", "--netns", s.Path) // the path goes once it was opened: see place
 }
 
 // slirpArgs are likewise. It ends when its exit descriptor does, which is our end of a pipe.
@@ -121,6 +121,9 @@ func (p program) start(ctx context.Context, path string, s Space, guard func(*os
 		return nil, err
 	}
 	defer w.close()
+	if s, err = w.place(s); err != nil {
+		return nil, err
+	}
 	proc := &Process{DNS: netip.MustParseAddr(p.dns), Name: p.name, done: make(chan struct{})}
 	proc.cmd = exec.Command(path, p.args(s, w.fifo)...)
 	proc.cmd.Env = []string{"PATH=" + os.Getenv("PATH")}
@@ -197,8 +200,35 @@ func (w *waiter) close() {
 		w.exitWrite.Close()
 	}
 	if w.dir != "" {
+		unix.Unmount(w.namespace(), unix.MNT_DETACH)
 		os.RemoveAll(w.dir)
 	}
+}
+
+func (w *waiter) namespace() string { return filepath.Join(w.dir, "netns") }
+
+// place puts the namespace where the program finds it for as long as it starts. pasta gives up the rights that opening a
+// path below /proc of a process with more takes. Mounts are ours alone in a user namespace; root's pasta keeps its rights.
+func (w *waiter) place(s Space) (Space, error) {
+	if s.Path == "" || !inUserns() {
+		return s, nil
+	}
+	f, err := os.Create(w.namespace())
+	if err != nil {
+		return s, err
+	}
+	f.Close()
+	if err := unix.Mount(s.Path, w.namespace(), "", unix.MS_BIND, ""); err != nil {
+		return s, &os.PathError{Op: "bind", Path: s.Path, Err: err}
+	}
+	s.Path = w.namespace()
+	return s, nil
+}
+
+// inUserns tells whether this process is in another user namespace than the machine's first (PROC_USER_INIT_INO).
+func inUserns() bool {
+	var st unix.Stat_t
+	return unix.Stat("/proc/self/ns/user", &st) == nil && st.Ino != 0xEFFFFFFD
 }
 
 // wait waits for either, the program's end, or too long.
