@@ -87,6 +87,7 @@ type inspectedHealth struct {
 
 // inspectedHost is docker's HostConfig, as far as there is something to say.
 type inspectedHost struct {
+	Mounts          []volume.HostMount `json:",omitempty"`
 	Binds           []string
 	Tmpfs           map[string]string `json:",omitempty"`
 	ContainerIDFile string
@@ -216,7 +217,7 @@ func inspectState(c *container.Container) inspectedState {
 func inspectHost(cfg *container.Config) inspectedHost {
 	r := cfg.Resources
 	v := inspectedHost{
-		Binds: volume.Binds(cfg.Mounts), Tmpfs: volume.Tmpfs(cfg.Mounts), NetworkMode: cfg.Network.Mode, PortBindings: map[string][]inspectedPort{},
+		Binds: volume.Binds(cfg.Mounts), Mounts: volume.HostMounts(cfg.Mounts), Tmpfs: volume.Tmpfs(cfg.Mounts), NetworkMode: cfg.Network.Mode, PortBindings: map[string][]inspectedPort{},
 		RestartPolicy: inspectedRestart{cfg.Restart.Name, cfg.Restart.Max}, AutoRemove: cfg.AutoRemove, Annotations: cfg.Annotations,
 		ExtraHosts: cfg.Network.ExtraHosts, ReadonlyRootfs: cfg.ReadOnly, ShmSize: r.ShmSize, OomScoreAdj: r.OOMScoreAdj, CgroupParent: r.CgroupParent,
 		CPUShares: r.CPUShares, CPUPeriod: r.CPUPeriod, CPUQuota: r.CPUQuota, CpusetCpus: r.CpusetCpus, CpusetMems: r.CpusetMems,

@@ -12,10 +12,13 @@ type Point struct {
 	Propagation string
 }
 
-// Points are the mounts of a container for its inspect, in their order.
+// Points are the mounts of a container for its inspect, in their order. Docker has what --tmpfs asks for elsewhere: see Tmpfs.
 func (v *Volumes) Points(mounts []Mount) []Point {
 	points := []Point{}
 	for _, m := range mounts {
+		if m.Flag == "tmpfs" {
+			continue
+		}
 		p := Point{Type: m.Type, Source: m.Source, Destination: m.Target, Mode: m.Mode, RW: !m.ReadOnly, Propagation: m.Propagation}
 		switch m.Type {
 		case TypeVolume:
