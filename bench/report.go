@@ -105,7 +105,7 @@ func (r results) print(w io.Writer) {
 // markdown is the same for the page.
 func (r results) markdown() string {
 	var b strings.Builder
-	fmt.Fprintf(&b, "\n%s; medians of %d rounds of %.0f s.\n", machine(), r.rounds, r.took.Seconds()/float64(r.rounds))
+	fmt.Fprintf(&b, "\n%s; rounds: %d, of %.0f s each.\n", machine(), r.rounds, r.took.Seconds()/float64(r.rounds))
 	for c, info := range r.workload.cases {
 		b.WriteString("\n" + tableHead(info.title, heads))
 		for _, l := range r.lines(c) {
