@@ -3,6 +3,7 @@ package sandbox
 import (
 	"errors"
 	"fmt"
+	"path"
 	"strings"
 
 	"golang.org/x/sys/unix"
@@ -12,6 +13,10 @@ import (
 // mounted on /dev, the device nodes follow it at once: later mounts may lie on them.
 func (c *child) mountAll() error {
 	for i := range c.Mounts {
+		if m := &c.Mounts[i]; m.Optional && !c.hasDir(path.Dir(m.Dest)) {
+			unix.Close(c.sources[i])
+			continue
+		}
 		if err := c.mount(i); err != nil {
 			return fail("mount "+c.Mounts[i].Dest, err)
 		}

@@ -23,7 +23,7 @@ func (c *child) makeStubs(scratch int) error {
 	for i := range c.Mounts {
 		m := &c.Mounts[i]
 		name := m.Dest[1:]
-		if m.Type == remount || slices.ContainsFunc(tops, func(top string) bool { return strings.HasPrefix(name+"/", top+"/") }) {
+		if m.Type == remount || m.Optional || slices.ContainsFunc(tops, func(top string) bool { return strings.HasPrefix(name+"/", top+"/") }) {
 			continue
 		}
 		tops = append(tops, name)

@@ -27,6 +27,9 @@ type mount struct {
 	Propagate  uint64 // MS_PRIVATE, MS_SLAVE, MS_UNBINDABLE, MS_SHARED; with MS_REC for what is mounted below, too
 	DeviceNode bool   // the source is a device node, which is to work
 
+	// Optional: it is left out where the root has no directory for it.
+	Optional bool
+
 	// IsFile: the mount is a file with this content, and Source and Type are empty.
 	IsFile   bool
 	File     []byte

@@ -144,3 +144,20 @@ func (r *runner) startOwners(listener int, text string) error {
 	}
 	return nil
 }
+
+// aptStaysRoot tells apt not to become another user for its downloads: it would notice that it did not.
+func aptStaysRoot() mount {
+	m := newFile(File{Path: "/etc/apt/apt.conf.d/zz-nacre", Data: []byte("APT::Sandbox::User \"root\";\n")})
+	m.Optional = true
+	return m
+}
+
+// hasDir tells whether the root has a directory.
+func (c *child) hasDir(name string) bool {
+	fd, err := c.openIfThere(name)
+	if err != nil || fd < 0 {
+		return false
+	}
+	defer unix.Close(fd)
+	return isDir(fd)
+}

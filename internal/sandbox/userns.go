@@ -32,6 +32,7 @@ func (p *plan) adaptToUserns(s *specs.Spec) (err error) {
 		if p.OwnerFilter, err = ownerFilter(); err != nil {
 			return err
 		}
+		p.Mounts = append(p.Mounts, aptStaysRoot())
 	}
 	gids := countIDs("/proc/self/gid_map")
 	p.NoSetgroups = deniesSetgroups()
