@@ -8,6 +8,8 @@ import (
 	"fmt"
 	"os"
 	"os/signal"
+	"runtime"
+	"runtime/debug"
 	"slices"
 	"strings"
 	"syscall"
@@ -24,7 +26,19 @@ import (
 func main() {
 	sandbox.Init()   // does not return in a process that is to become a container
 	container.Init() // nor in one that looks after a container
+	collectLater()
 	os.Exit(run(os.Args[1:]))
+}
+
+// collectLater lets small commands end without ever collecting garbage, which is a tenth of what a short
+// build costs: they have 16 MiB in place of Go's 4 before it begins, for once.
+func collectLater() {
+	if os.Getenv("GOGC") != "" {
+		return
+	}
+	debug.SetGCPercent(400)
+	first := new([16]byte) // goes with the first collection
+	runtime.SetFinalizer(first, func(*[16]byte) { debug.SetGCPercent(100) })
 }
 
 // run is main with its exit code: 0 done, 1 failed, 125 where flags are wrong or `run` itself

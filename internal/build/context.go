@@ -124,6 +124,7 @@ func (s *solver) close() {
 	for _, f := range s.ends {
 		f()
 	}
+	s.dropScratch()
 	for _, c := range s.named {
 		c.close()
 	}

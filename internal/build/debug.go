@@ -88,7 +88,7 @@ func (w *work) around(ctx context.Context) (sandbox.Config, error) {
 	if err != nil {
 		return sandbox.Config{}, err
 	}
-	if config.Root, err = w.mount(ctx); err != nil {
+	if config.Root, err = w.mount(ctx, lower); err != nil {
 		return sandbox.Config{}, err
 	}
 	return config, nil

@@ -34,7 +34,14 @@ func (w *work) layer(ctx context.Context, files iter.Seq2[layer.File, error]) (c
 	info, err := w.Store.MakeLayer(ctx, w.lease, func(dir string) (layer.Info, error) {
 		return layer.Write(ctx, dir, files)
 	})
-	return cache.Output{DiffID: info.DiffID, Content: info.Content, Created: w.now(), Size: info.FileBytes}, err
+	if err == nil && info.Entries == 0 {
+		w.nothing.Store(&info)
+	}
+	return w.output(info), err
+}
+
+func (w *work) output(info layer.Info) cache.Output {
+	return cache.Output{DiffID: info.DiffID, Content: info.Content, Created: w.now(), Size: info.FileBytes}
 }
 
 func notAfter(files iter.Seq2[layer.File, error], limit time.Time) iter.Seq2[layer.File, error] {

@@ -21,15 +21,16 @@ import (
 // work is one step being solved.
 type work struct {
 	*solver
-	step  *graph.Step
-	in    []*root
-	def   cache.Record
-	done  func(event.Done, error) error
-	cause *explain.Cause // with Options.Explain, of a step that was not found by def
-	used  []usedFiles    // of build contexts, for the note of def
-	shown *explain.Step  // the step as explanations have it
-	plan  *copier.Plan   // of COPY and WORKDIR, made for the content key and used to execute
-	temp  []func()       // what to undo when the step ends
+	step    *graph.Step
+	in      []*root
+	def     cache.Record
+	done    func(event.Done, error) error
+	cause   *explain.Cause // with Options.Explain, of a step that was not found by def
+	used    []usedFiles    // of build contexts, for the note of def
+	shown   *explain.Step  // the step as explanations have it
+	plan    *copier.Plan   // of COPY and WORKDIR, made for the content key and used to execute
+	scratch *scratch       // of a RUN step
+	temp    []func()       // what to undo when the step ends
 
 	hidden   [][]byte          // of RUN: secrets, which are not for logs
 	failed   *sandbox.Config   // of RUN: its sandbox, where the program failed

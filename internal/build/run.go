@@ -4,12 +4,16 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"iter"
+	"os"
 	"strings"
 
 	"nacre/internal/cache"
 	"nacre/internal/event"
 	"nacre/internal/graph"
+	"nacre/internal/layer"
 	"nacre/internal/network"
+	"nacre/internal/registry"
 	"nacre/internal/rootfs"
 	"nacre/internal/sandbox"
 
@@ -60,7 +64,7 @@ func (w *work) run(ctx context.Context, op *graph.Run) (cache.Output, error) {
 		return cache.Output{}, err
 	}
 	sandbox.Warm(config.Spec) // its start and the mounts do not wait for each other
-	if config.Root, err = w.mount(ctx); err != nil {
+	if config.Root, err = w.mount(ctx, lower); err != nil {
 		return cache.Output{}, err
 	}
 	held := len(w.temp)
@@ -81,33 +85,66 @@ func (w *work) run(ctx context.Context, op *graph.Run) (cache.Output, error) {
 		Consume: true,
 		Note:    func(text string) { w.Sink(event.Warning{Pos: w.step.Pos, Text: text}) },
 	})
+	if out, ok, err := w.nothingChanged(ctx, config.Root, changes); ok || err != nil {
+		w.scratch.clean = w.scratch.unused(config.Root)
+		return out, err
+	}
 	return w.layer(ctx, changes)
 }
 
+// nothingChanged gives the layer of a step that left its root as it was, if this build has made such
+// a layer before: there is only one.
+func (w *work) nothingChanged(ctx context.Context, m rootfs.Mount, changes iter.Seq2[layer.File, error]) (cache.Output, bool, error) {
+	info := w.nothing.Load()
+	if info == nil || m.Upper == "" {
+		return cache.Output{}, false, nil
+	}
+	if names, err := os.ReadDir(m.Upper); err != nil || len(names) > 0 {
+		return cache.Output{}, false, nil // whoever reads the changes meets the error again
+	}
+	for range changes {
+		return cache.Output{}, false, nil // the root itself
+	}
+	err := w.layers.Hold(ctx, info.DiffID)
+	if errors.Is(err, registry.ErrAbsent) {
+		return cache.Output{}, false, nil
+	}
+	return w.output(*info), err == nil, err
+}
+
 // mount puts together the writable root of a step in a folder of its own.
-func (w *work) mount(ctx context.Context) (rootfs.Mount, error) {
+func (w *work) mount(ctx context.Context, lower *rootfs.FS) (m rootfs.Mount, err error) {
 	var layers []digest.Digest
 	if p := w.parent(); p != nil {
 		layers = p.layers
 	}
-	return w.prepare(ctx, layers, false)
+	if w.scratch, err = w.takeScratch(lower); err != nil {
+		return m, err
+	}
+	w.temp = append(w.temp, func() { w.giveScratch(w.scratch) })
+	return w.prepareIn(ctx, w.scratch.dir, layers, false)
 }
 
 // prepare puts layers together as a root in a folder that goes when the step ends.
 func (w *work) prepare(ctx context.Context, layers []digest.Digest, readonly bool) (rootfs.Mount, error) {
-	if err := w.layers.Need(ctx, layers...); err != nil {
-		return rootfs.Mount{}, err
-	}
-	scratch, remove, err := w.Store.TempDir("run")
+	dir, remove, err := w.Store.TempDir("run")
 	if err != nil {
 		return rootfs.Mount{}, err
 	}
 	w.temp = append(w.temp, remove)
+	return w.prepareIn(ctx, dir, layers, readonly)
+}
+
+// prepareIn puts layers together as a root in a folder of the caller's.
+func (w *work) prepareIn(ctx context.Context, dir string, layers []digest.Digest, readonly bool) (rootfs.Mount, error) {
+	if err := w.layers.Need(ctx, layers...); err != nil {
+		return rootfs.Mount{}, err
+	}
 	form, err := rootfs.Probe(w.Store.Root())
 	if err != nil {
 		return rootfs.Mount{}, err
 	}
-	return rootfs.Prepare(ctx, w.reader(), form, layers, scratch, readonly)
+	return rootfs.Prepare(ctx, w.reader(), form, layers, dir, readonly)
 }
 
 // sandbox runs the program. Its exit code other than 0 is an *ExitError.

@@ -18,6 +18,7 @@ import (
 	"nacre/internal/event"
 	"nacre/internal/explain"
 	"nacre/internal/graph"
+	"nacre/internal/layer"
 	"nacre/internal/registry"
 	"nacre/internal/registry/lazy"
 	"nacre/internal/registry/store"
@@ -80,8 +81,13 @@ type solver struct {
 	packed  memo[string, portable.Mount]
 	spare   *spareLayers
 
-	debugger debugger
-	earlier  explain.History
+	debugger  debugger
+	earlier   explain.History
+	removing  sync.WaitGroup
+	scratchMu sync.Mutex
+	idle      []*scratch // for RUN steps to come
+
+	nothing atomic.Pointer[layer.Info] // a layer without entries, once one was made
 
 	endMu sync.Mutex
 	ends  []func() // to be called when the build ends

@@ -64,7 +64,7 @@ func (p *plan) writeFile(path string, tar io.ReaderAt) error {
 	if err != nil {
 		return err
 	}
-	w := indexWriter{buf: bufio.NewWriterSize(f, 1<<18), tar: tar}
+	w := indexWriter{buf: bufio.NewWriterSize(f, p.bufferSize()), tar: tar}
 	if err = w.write(p); err == nil {
 		err = w.buf.Flush()
 	}
@@ -77,6 +77,9 @@ func (p *plan) writeFile(path string, tar io.ReaderAt) error {
 	}
 	return nil
 }
+
+// bufferSize is what an index of this many inodes may take, at most 256 KiB.
+func (p *plan) bufferSize() int { return min(4<<10+len(p.order)<<8, 1<<18) }
 
 // indexWriter writes a plan from the first byte to the last.
 type indexWriter struct {

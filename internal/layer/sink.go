@@ -50,6 +50,10 @@ type sink struct {
 	err     error // of the writer, valid once workers are done
 }
 
+// memory is that of buffers, kept from one layer to the next: most layers need one buffer, and new
+// memory costs more than to fill it.
+var memory = sync.Pool{New: func() any { return make([]byte, bufferSize) }}
+
 func newSink(path string) (*sink, error) {
 	f, err := os.Create(path)
 	if err != nil {
@@ -94,7 +98,7 @@ func (s *sink) get(ctx context.Context) (*buffer, error) {
 	select {
 	case b := <-s.free:
 		if b.mem == nil {
-			b.mem = make([]byte, bufferSize)
+			b.mem = memory.Get().([]byte)
 		}
 		b.data = b.mem[:0]
 		return b, nil
@@ -146,10 +150,25 @@ func (s *sink) close() (string, error) {
 	close(s.toHash)
 	close(s.toWrite)
 	s.workers.Wait()
+	s.keepMemory()
 	if s.err != nil {
 		return "", fmt.Errorf("write layer: %w", s.err)
 	}
 	return hex.EncodeToString(s.hash.Sum(nil)), nil
+}
+
+// keepMemory gives the memory of buffers nobody uses any more to later layers.
+func (s *sink) keepMemory() {
+	for {
+		select {
+		case b := <-s.free:
+			if b.mem != nil {
+				memory.Put(b.mem) //nolint:staticcheck // a slice's header is all it allocates
+			}
+		default:
+			return
+		}
+	}
 }
 
 // writeSparse writes b at off, leaving out long runs of zeros.

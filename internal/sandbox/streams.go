@@ -172,11 +172,16 @@ func (s *streams) feed(in *os.File, r io.Reader) {
 	in.Close()
 }
 
+// outputPieces are what output is read into.
+var outputPieces = sync.Pool{New: func() any { return new([64 << 10]byte) }}
+
 // drain copies output until all writers of it are gone. If it cannot be written, the
 // reading end is closed and who writes on gets SIGPIPE.
 func (s *streams) drain(w io.Writer, f *os.File) {
 	defer f.Close()
-	buf := make([]byte, 64<<10)
+	piece := outputPieces.Get().(*[64 << 10]byte)
+	defer outputPieces.Put(piece)
+	buf := piece[:]
 	for {
 		n, err := f.Read(buf)
 		if n > 0 {
