@@ -84,7 +84,12 @@ func (w *work) around(ctx context.Context) (sandbox.Config, error) {
 		return sandbox.Config{}, err
 	}
 	set := w.step.Setting
-	config, err := w.config(&graph.Run{Env: set.Env, Dir: set.Dir, User: set.User, Network: w.o.Network}, lower)
+	op := &graph.Run{Env: set.Env, Dir: set.Dir, User: set.User, Network: w.o.Network}
+	net, _, err := w.network(ctx, op)
+	if err != nil {
+		return sandbox.Config{}, err
+	}
+	config, err := w.config(op, lower, net)
 	if err != nil {
 		return sandbox.Config{}, err
 	}

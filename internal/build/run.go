@@ -59,7 +59,11 @@ func (w *work) run(ctx context.Context, op *graph.Run) (cache.Output, error) {
 	if lower == nil {
 		lower = rootfs.NewFS()
 	}
-	config, err := w.config(op, lower)
+	net, release, err := w.network(ctx, op)
+	if err != nil {
+		return cache.Output{}, err
+	}
+	config, err := w.config(op, lower, net)
 	if err != nil {
 		return cache.Output{}, err
 	}
@@ -78,6 +82,7 @@ func (w *work) run(ctx context.Context, op *graph.Run) (cache.Output, error) {
 	if err != nil {
 		return cache.Output{}, err
 	}
+	release()
 	w.undo(held) // caches that others wait for, among the rest
 	changes := rootfs.Changes(ctx, config.Root, lower, rootfs.ChangesOptions{
 		Skip:  status.Created,
@@ -189,21 +194,24 @@ func (w *work) notStarted(op *graph.Run, start *sandbox.StartError) error {
 }
 
 // config is all of a step's sandbox but its root and streams.
-func (w *work) config(op *graph.Run, lower *rootfs.FS) (sandbox.Config, error) {
+func (w *work) config(op *graph.Run, lower *rootfs.FS, net *network.Network) (sandbox.Config, error) {
 	user, err := rootfs.LookupUser(lower, op.User)
 	if err != nil {
 		return sandbox.Config{}, err
 	}
-	files, err := w.runFiles(op)
+	files, err := w.runFiles(op, net)
 	if err != nil {
 		return sandbox.Config{}, err
 	}
 	spec := sandbox.DefaultSpec(sandbox.SpecOptions{
 		Args: op.Args, Env: runEnv(op, user), Cwd: op.Dir, User: specUser(user),
-		Hostname:    "buildkitsandbox", // what scripts have seen there for years
-		HostNetwork: op.Network != "none",
+		Hostname:    runHostname,
+		HostNetwork: op.Network != network.ModeNone && net == nil,
 		ShmSize:     w.o.Limits.ShmSize,
 	})
+	if net != nil {
+		net.Apply(spec)
+	}
 	w.o.Limits.apply(spec)
 	if err := w.addDevices(spec); err != nil {
 		return sandbox.Config{}, err
@@ -242,14 +250,19 @@ func specUser(u rootfs.User) specs.User {
 }
 
 // runFiles are the files that are there while the step runs and no longer after.
-func (w *work) runFiles(op *graph.Run) ([]sandbox.File, error) {
-	hosts, err := network.Hosts("buildkitsandbox", w.o.Hosts)
+func (w *work) runFiles(op *graph.Run, net *network.Network) ([]sandbox.File, error) {
+	h := network.HostsFile{Hostname: runHostname, Extra: w.o.Hosts}
+	resolv := network.ResolvConf
+	if net != nil {
+		h.Gateway, resolv = net.Gateway(), net.Resolv
+	}
+	hosts, err := h.Bytes()
 	if err != nil {
 		return nil, err
 	}
 	files := []sandbox.File{
 		{Path: "/etc/hosts", Data: hosts, Writable: true},
-		{Path: "/etc/resolv.conf", Data: network.ResolvConf(), Writable: true},
+		{Path: "/etc/resolv.conf", Data: resolv(), Writable: true},
 	}
 	for _, f := range op.Files {
 		files = append(files, sandbox.File{Path: f.Path, Data: f.Data, Mode: 0o755})

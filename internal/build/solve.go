@@ -89,6 +89,8 @@ type solver struct {
 
 	nothing atomic.Pointer[layer.Info] // a layer without entries, once one was made
 
+	networks networks
+
 	endMu sync.Mutex
 	ends  []func() // to be called when the build ends
 }

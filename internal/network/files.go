@@ -52,7 +52,7 @@ func (n *Network) resolv(a *Ask) []byte {
 			r.Servers = []netip.Addr{ip}
 		}
 	case len(yes) == 0 && len(no) > 0:
-		r.Servers = nil
+		r.Servers, n.nameless = nil, true
 		n.Notes = append(n.Notes, "the host's resolver listens on its loopback alone, where containers do not reach it: say another by --dns")
 	}
 	return r.Bytes()

@@ -2,7 +2,9 @@ package network
 
 import (
 	"context"
+	"errors"
 	"fmt"
+	"io/fs"
 	"net/netip"
 	"os"
 	"strings"
@@ -76,6 +78,8 @@ type Network struct {
 	link  *bridge.Link
 	ports *forward.Forwarder
 	out   *usernet.Process
+	// nameless tells that the host finds names, and the container does not.
+	nameless bool
 }
 
 // Open makes what is asked for. Close undoes it, and so does the end of this process.
@@ -110,10 +114,29 @@ func (n *Network) join(ctx context.Context, a *Ask) error {
 		return fmt.Errorf("--network %s: %w", a.Mode, err)
 	}
 	// By a descriptor: the process that is named by the path may end, and its number be another's.
-	if n.ns, err = os.Open(j.Path); err != nil {
+	if n.ns, err = os.Open(j.Path); errors.Is(err, fs.ErrPermission) {
+		return fmt.Errorf("--network %s: %w: without root each container has a user namespace, and its network is closed to others", a.Mode, err)
+	}
+	if err != nil {
 		return fmt.Errorf("--network %s: %w", a.Mode, err)
 	}
 	n.path, n.Files = netns.Path(n.ns), j.Files
+	return nil
+}
+
+// Gateway is the host's address on the bridge; not valid where there is none.
+func (n *Network) Gateway() netip.Addr {
+	ip, _ := netip.ParseAddr(n.Info.Gateway)
+	return ip
+}
+
+// Resolv is the /etc/resolv.conf among Files.
+func (n *Network) Resolv() []byte {
+	for _, f := range n.Files {
+		if f.Path == resolvFile {
+			return f.Data
+		}
+	}
 	return nil
 }
 

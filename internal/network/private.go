@@ -106,7 +106,7 @@ func (n *Network) connect(ctx context.Context, a *Ask, pid int, bridgeErr error)
 func (n *Network) connectUser(ctx context.Context, a *Ask, pid int, bridgeErr error) {
 	space := usernet.Space{Pid: pid}
 	if pid == 0 {
-		space.Path = netns.Path(n.ns)
+		space.Namespace = n.ns
 	}
 	out, err := usernet.Attach(ctx, space, a.Guard)
 	if err == nil {

@@ -350,9 +350,10 @@ func tool(t testing.TB, argv ...string) string {
 	return strings.TrimSpace(stdout.String())
 }
 
-// proxyArgs hands on the proxies of this machine, where it has any, as docker's users do.
+// proxyArgs hands on the proxies of this machine, where it has any, as docker's users do. They may be on
+// its loopback, which steps reach in its own network alone.
 func proxyArgs() []string {
-	var args []string
+	args := []string{"--network=host"}
 	for _, name := range []string{"http_proxy", "https_proxy", "no_proxy"} {
 		if v := os.Getenv(name); v != "" {
 			args = append(args, "--build-arg", name+"="+v)

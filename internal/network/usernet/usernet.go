@@ -24,8 +24,8 @@ var ErrNone = errors.New("neither pasta nor slirp4netns is installed")
 // Space is the namespace.
 type Space struct {
 	Pid int // of a process in it, and in the user namespace that owns it; or 0, and:
-	// Path is the namespace, which belongs to our own user namespace.
-	Path string
+	// Namespace is an open one, which belongs to our own user namespace.
+	Namespace *os.File
 }
 
 // Process is a running program.
@@ -55,6 +55,10 @@ func programs() []program {
 	return []program{{"pasta", "169.254.1.1", pastaArgs}, {"slirp4netns", "10.0.2.3", slirpArgs}}
 }
 
+// inherited is the namespace as the program's standard input: both give up the right to open
+// it by another process, and close what else they inherit.
+const inherited = "/proc/self/fd/0"
+
 // pastaArgs keeps the host's loopback from the namespace, and ports from being forwarded by guess.
 func pastaArgs(s Space, ready string) []string {
 	args := []string{
@@ -67,7 +71,7 @@ func pastaArgs(s Space, ready string) []string {
 	if s.Pid != 0 {
 		return append(args, strconv.Itoa(s.Pid))
 	}
-	return append(args, "--netns-only", "--no-netns-quit", "--netns", s.Path) // the path goes once it was opened: see place
+	return append(args, "--netns-only", "--no-netns-quit", "--netns", inherited)
 }
 
 // slirpArgs are likewise. It ends when its exit descriptor does, which is our end of a pipe.
@@ -76,7 +80,7 @@ func slirpArgs(s Space, _ string) []string {
 	if s.Pid != 0 {
 		args = append(args, "--userns-path=/proc/"+strconv.Itoa(s.Pid)+"/ns/user", strconv.Itoa(s.Pid))
 	} else {
-		args = append(args, "--netns-type=path", s.Path)
+		args = append(args, "--netns-type=path", inherited)
 	}
 	return append(args, "tap0")
 }
@@ -121,13 +125,13 @@ func (p program) start(ctx context.Context, path string, s Space, guard func(*os
 		return nil, err
 	}
 	defer w.close()
-	if s, err = w.place(s); err != nil {
-		return nil, err
-	}
 	proc := &Process{DNS: netip.MustParseAddr(p.dns), Name: p.name, done: make(chan struct{})}
 	proc.cmd = exec.Command(path, p.args(s, w.fifo)...)
 	proc.cmd.Env = []string{"PATH=" + os.Getenv("PATH")}
 	proc.cmd.ExtraFiles = []*os.File{w.write, w.exitRead}
+	if s.Pid == 0 {
+		proc.cmd.Stdin = s.Namespace
+	}
 	log := &lastText{}
 	proc.cmd.Stdout, proc.cmd.Stderr = log, log
 	proc.cmd.WaitDelay = 500 * time.Millisecond // whoever holds its output still
@@ -200,35 +204,8 @@ func (w *waiter) close() {
 		w.exitWrite.Close()
 	}
 	if w.dir != "" {
-		unix.Unmount(w.namespace(), unix.MNT_DETACH)
 		os.RemoveAll(w.dir)
 	}
-}
-
-func (w *waiter) namespace() string { return filepath.Join(w.dir, "netns") }
-
-// place puts the namespace where the program finds it for as long as it starts. pasta gives up the rights that opening a
-// path below /proc of a process with more takes. Mounts are ours alone in a user namespace; root's pasta keeps its rights.
-func (w *waiter) place(s Space) (Space, error) {
-	if s.Path == "" || !inUserns() {
-		return s, nil
-	}
-	f, err := os.Create(w.namespace())
-	if err != nil {
-		return s, err
-	}
-	f.Close()
-	if err := unix.Mount(s.Path, w.namespace(), "", unix.MS_BIND, ""); err != nil {
-		return s, &os.PathError{Op: "bind", Path: s.Path, Err: err}
-	}
-	s.Path = w.namespace()
-	return s, nil
-}
-
-// inUserns tells whether this process is in another user namespace than the machine's first (PROC_USER_INIT_INO).
-func inUserns() bool {
-	var st unix.Stat_t
-	return unix.Stat("/proc/self/ns/user", &st) == nil && st.Ino != 0xEFFFFFFD
 }
 
 // wait waits for either, the program's end, or too long.

@@ -8,12 +8,12 @@ import (
 	"io"
 	"os"
 	"os/exec"
+	"slices"
 	"strings"
 	"syscall"
 	"testing"
 	"time"
 
-	"nacre/internal/network/netns"
 	"nacre/internal/network/nettest"
 )
 
@@ -155,19 +155,26 @@ func TestRoot(t *testing.T) {
 	world := nettest.World(t)
 	nettest.Serve(t, world, ":80", "world ")
 	ns := nettest.New(t)
-	p, err := Attach(t.Context(), Space{Path: netns.Path(ns)}, unguarded)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer p.Close()
-	if out, err := nettest.Ask(ns, "203.0.113.1:80", patience); out != "world 203.0.113.2" {
-		t.Errorf("by %s the world says %q, %v", p.Name, out, err)
+	for _, name := range []string{"pasta", "slirp4netns"} {
+		p, err := programs()[slices.IndexFunc(programs(), func(p program) bool { return p.name == name })].start(t.Context(), name, Space{Namespace: ns}, unguarded)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if out, err := nettest.Ask(ns, "203.0.113.1:80", patience); out != "world 203.0.113.2" {
+			t.Errorf("by %s the world says %q, %v", p.Name, out, err)
+		}
+		p.Close()
 	}
 }
 
 // TestFails gives a namespace that is none.
 func TestFails(t *testing.T) {
-	if _, err := Attach(t.Context(), Space{Path: "/dev/null"}, unguarded); err == nil || !strings.Contains(err.Error(), "slirp4netns: ") {
+	null, err := os.Open(os.DevNull)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer null.Close()
+	if _, err := Attach(t.Context(), Space{Namespace: null}, unguarded); err == nil || !strings.Contains(err.Error(), "slirp4netns: ") {
 		t.Error(err)
 	}
 }
