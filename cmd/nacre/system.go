@@ -175,16 +175,6 @@ func runPrune(cmd *cobra.Command, a *app, f pruneFlags, what string, cache bool)
 	return a.pruneNow(cmd.Context(), o, freed+n)
 }
 
-// prune removes what o says, after asking unless force is set, and lists it.
-func (a *app) prune(ctx context.Context, force bool, what string, o store.PruneOptions) error {
-	if !force {
-		if ok, err := a.confirm(ctx, "This will remove "+what+"."); err != nil || !ok {
-			return err
-		}
-	}
-	return a.pruneNow(ctx, o, 0)
-}
-
 // pruneNow removes what o says and lists it; freed bytes are counted with it.
 func (a *app) pruneNow(ctx context.Context, o store.PruneOptions, freed int64) error {
 	s, err := a.store(ctx)

@@ -26,7 +26,7 @@ func checkOptions(options map[string]string) error {
 		switch key {
 		case "type", "device", "o":
 		case "size":
-			return errors.New(`invalid option: "size": there are no quotas on volumes; a tmpfs has one, by type=tmpfs and o=size=...`)
+			return errors.New(`invalid option: "size": there are no quotas on volumes; a tmpfs has one, by type=tmpfs and o=size=SIZE`)
 		default:
 			return fmt.Errorf("invalid option: %q: want type, device and o", short(key))
 		}

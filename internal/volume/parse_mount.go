@@ -20,10 +20,10 @@ func ParseMount(s string) (Mount, error) {
 	r := csv.NewReader(strings.NewReader(s))
 	fields, err := r.Read()
 	if err != nil {
-		return Mount{}, fmt.Errorf("want KEY=VALUE,...: %w", err)
+		return Mount{}, fmt.Errorf("want KEY=VALUE fields with commas between: %w", err)
 	}
 	if _, err := r.Read(); err == nil {
-		return Mount{}, errors.New("want one line of KEY=VALUE,...")
+		return Mount{}, errors.New("want one line of KEY=VALUE fields")
 	}
 	p := mountParser{m: Mount{Type: TypeVolume, Flag: "mount"}}
 	for _, field := range fields {
