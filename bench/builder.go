@@ -63,7 +63,7 @@ func (n *nacre) cmd(args ...string) *exec.Cmd {
 func (n *nacre) do(args ...string) (cost, error) { return measure(n.cmd(args...), 0) }
 
 func (n *nacre) build(dir, dockerfile, tag string) (cost, error) {
-	return n.do("build", "-t", tag, "-f", dockerfile, dir)
+	return n.do("build", "--network", "host", "-t", tag, "-f", dockerfile, dir)
 }
 
 func (n *nacre) add(tar, tag string) error {
@@ -71,7 +71,7 @@ func (n *nacre) add(tar, tag string) error {
 }
 
 func (n *nacre) base(dir, dockerfile, tag string) error {
-	return quiet(n.cmd("build", "-t", tag, "-f", dockerfile, dir).Args...)
+	return quiet(n.cmd("build", "--network", "host", "-t", tag, "-f", dockerfile, dir).Args...)
 }
 
 func (n *nacre) pull(ref string) (cost, error) { return n.do("pull", ref) }
