@@ -219,9 +219,12 @@ func (l *launched) answer(r *os.File) error {
 	return failed
 }
 
-// rawJoin forks, enters the namespaces, forks again and executes this program.
+// rawJoin forks, enters the namespaces, forks again and executes this program. It and what it calls must not
+// look at the stack's limit: where the runtime asks for a pause a function would go to the scheduler by that, and
+// in a child wait there for ever for threads that are not there.
 //
 //go:norace
+//go:nosplit
 //go:noinline
 func rawJoin(j *joining) (pid uintptr, errno syscall.Errno) {
 	var before uint64
@@ -241,6 +244,7 @@ func rawJoin(j *joining) (pid uintptr, errno syscall.Errno) {
 // inFirst is the first child.
 //
 //go:norace
+//go:nosplit
 //go:noinline
 func (j *joining) inFirst() {
 	if _, _, errno := syscall.RawSyscall(unix.SYS_SETNS, j.pidfd, j.flags, 0); errno != 0 {
@@ -262,6 +266,7 @@ func (j *joining) inFirst() {
 // inSecond is the second child: it becomes the copy, with its four descriptors.
 //
 //go:norace
+//go:nosplit
 //go:noinline
 func (j *joining) inSecond() {
 	syscall.RawSyscall6(syscall.SYS_PRCTL, unix.PR_SET_PDEATHSIG, uintptr(syscall.SIGKILL), 0, 0, 0, 0)
@@ -281,6 +286,7 @@ func (j *joining) inSecond() {
 }
 
 //go:norace
+//go:nosplit
 //go:noinline
 func (j *joining) tell(pid uintptr, step int64, errno syscall.Errno) {
 	j.answer[0], j.answer[1], j.answer[2] = int64(pid), step, int64(errno)
