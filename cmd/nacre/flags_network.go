@@ -35,9 +35,6 @@ func (f *networkFlags) register(fl *pflag.FlagSet) {
 	fl.StringArrayVar(&o.ExtraHosts, "add-host", nil, "NAME:IP line for /etc/hosts; the IP may be host-gateway")
 	fl.StringVar(&o.IP, "ip", "", "IPv4 address on the bridge")
 	fl.StringVar(&o.MAC, "mac-address", "", "hardware address on the bridge")
-	fl.StringArrayVar(&o.Aliases, "network-alias", nil, "another name by which containers on the bridge find this one")
-	fl.StringArrayVar(&o.Aliases, "net-alias", nil, "the same")
-	fl.MarkHidden("net-alias")
 }
 
 const maxHostname = 64 // __NEW_UTS_LEN, include/uapi/linux/utsname.h
