@@ -17,7 +17,8 @@ import (
 )
 
 // needsNamespace says which commands run programs, or handle files that such left with other owners than the user.
-// Of an ordinary user they enter a user namespace before they do anything.
+// Of an ordinary user they enter a user namespace before they do anything. What joins the namespaces of a container (exec) stays outside: who owns
+// a user namespace may enter it from there, and from no other.
 var needsNamespace = map[string]func(a *app, args []string, flags *pflag.FlagSet) bool{
 	"build":         (*app).buildRuns,
 	"run":           always,
