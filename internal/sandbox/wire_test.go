@@ -29,6 +29,7 @@ func fullPlan(t testing.TB) *plan {
 	p.Join = []join{{1, "ns"}}
 	p.Cgroups = []string{"c"}
 	p.Scratch = "s"
+	p.OwnerFilter = make([]byte, 8)
 	p.OwnStdio = [3]bool{true, false, true}
 	p.Config, p.RuntimeHooks, p.CreateState, p.StartState = []byte("{}"), true, []byte("c"), []byte("s")
 	p.CreateHooks = []hook{{Path: "/h", Args: []string{"h"}, Env: []string{"A=b"}, Timeout: 3}, {Path: "/i"}}
