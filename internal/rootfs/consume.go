@@ -20,11 +20,10 @@ func (c *changes) content(name string, links uint64) func() (io.ReadCloser, erro
 }
 
 // consumed is a file that is removed when it is closed. The walk has passed it by then, and
-// has seen its directory, whose time changes.
+// has seen its directory, whose time changes. It is no os.File, which has system calls of its own for each.
 type consumed struct {
-	*os.File
-	dir  int // a descriptor
-	base string
+	fd, dir    int
+	name, base string
 }
 
 func openConsumed(root, name string) (io.ReadCloser, error) {
@@ -45,11 +44,27 @@ func openConsumed(root, name string) (io.ReadCloser, error) {
 		unix.Close(dir)
 		return nil, &os.PathError{Op: "open", Path: name, Err: err}
 	}
-	return &consumed{os.NewFile(uintptr(fd), name), dir, base}, nil
+	return &consumed{fd, dir, name, base}, nil
 }
 
+func (c *consumed) Read(p []byte) (int, error) {
+	for {
+		n, err := unix.Read(c.fd, p)
+		switch {
+		case err == unix.EINTR:
+			continue
+		case err != nil:
+			return 0, &os.PathError{Op: "read", Path: c.name, Err: err}
+		case n == 0 && len(p) > 0:
+			return 0, io.EOF
+		}
+		return n, nil
+	}
+}
+
+// Close must be called once.
 func (c *consumed) Close() error {
 	// Closed first: the last to let go of a file that is removed is who frees its pages.
-	err := c.File.Close()
+	err := os.NewSyscallError("close", unix.Close(c.fd))
 	return errors.Join(err, os.NewSyscallError("unlinkat", unix.Unlinkat(c.dir, c.base, 0)), unix.Close(c.dir))
 }
