@@ -2,6 +2,7 @@ package sandbox
 
 import (
 	"fmt"
+	"io"
 	"net"
 	"os"
 	"path/filepath"
@@ -140,7 +141,7 @@ func TestPropagation(t *testing.T) {
 		// The program says when it runs; then something is mounted on the host.
 		r := start(t, func(cfg *Config) {
 			cfg.Spec.Mounts = append(cfg.Spec.Mounts, bind(c.option))
-			cfg.Stdin = pr
+			cfg.Stdin = struct{ io.Reader }{pr} // a pipe of ours does not block, which it would see if it were given it
 			var out strings.Builder
 			inner := cfg.Stdout
 			cfg.Stdout = writerFunc(func(p []byte) (int, error) {
@@ -162,7 +163,7 @@ func TestPropagation(t *testing.T) {
 			t.Fatalf("%s: %q %v", c.option, r.out, r.err)
 		}
 		if want := fmt.Sprint(min(1, len(c.tag))); lines[1] != want {
-			t.Errorf("%s: %s mounts came through, want %s", c.option, lines[1], want)
+			t.Errorf("%s: %s mounts came through, want %s\n%s%s", c.option, lines[1], want, r.out, r.errs)
 		}
 	}
 }
