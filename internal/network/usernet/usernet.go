@@ -10,6 +10,7 @@ import (
 	"net/netip"
 	"os"
 	"os/exec"
+	"os/signal"
 	"path/filepath"
 	"strconv"
 	"strings"
@@ -135,7 +136,7 @@ func (p program) start(ctx context.Context, path string, s Space, guard func(*os
 	log := &lastText{}
 	proc.cmd.Stdout, proc.cmd.Stderr = log, log
 	proc.cmd.WaitDelay = 500 * time.Millisecond // whoever holds its output still
-	if err := proc.cmd.Start(); err != nil {
+	if err := startPlain(proc.cmd); err != nil {
 		return nil, err
 	}
 	stop := guard(proc.cmd.Process)
@@ -150,6 +151,18 @@ func (p program) start(ctx context.Context, path string, s Space, guard func(*os
 	}
 	w.keepExit = true
 	return proc, nil
+}
+
+// startPlain starts a program that ignores no SIGPIPE, whatever this process does: pasta takes it for an
+// error if it does already.
+func startPlain(cmd *exec.Cmd) error {
+	if signal.Ignored(unix.SIGPIPE) {
+		heard := make(chan os.Signal, 1)
+		signal.Notify(heard, unix.SIGPIPE) // what is heard begins with the default in a child
+		defer signal.Ignore(unix.SIGPIPE)
+		defer signal.Stop(heard)
+	}
+	return cmd.Start()
 }
 
 // Close ends the program.

@@ -8,6 +8,7 @@ import (
 	"io"
 	"os"
 	"os/exec"
+	"os/signal"
 	"slices"
 	"strings"
 	"syscall"
@@ -155,6 +156,8 @@ func TestRoot(t *testing.T) {
 	world := nettest.World(t)
 	nettest.Serve(t, world, ":80", "world ")
 	ns := nettest.New(t)
+	signal.Ignore(syscall.SIGPIPE) // as a process does that nobody may be reading from
+	defer signal.Reset(syscall.SIGPIPE)
 	for _, name := range []string{"pasta", "slirp4netns"} {
 		p, err := programs()[slices.IndexFunc(programs(), func(p program) bool { return p.name == name })].start(t.Context(), name, Space{Namespace: ns}, unguarded)
 		if err != nil {
