@@ -188,11 +188,26 @@ func (cs *Containers) Find(ctx context.Context, nameOrID string) (*Container, er
 		}
 		return nil, fmt.Errorf("container %s: %w: it may be %s", nameOrID, store.ErrAmbiguous, strings.Join(fits, ", "))
 	}
-	c, err := cs.load(rows[0])
-	if errors.Is(err, fs.ErrNotExist) && !cs.exists(ctx, rows[0].ID) {
-		return nil, &notFoundError{nameOrID} // removed meanwhile
+	c := cs.loadAny(ctx, rows[0])
+	if c == nil {
+		return nil, &notFoundError{nameOrID}
 	}
-	return c, err
+	return c, nil
+}
+
+// loadAny reads a container. One that cannot be read is StatusDead, one that was removed meanwhile nil.
+func (cs *Containers) loadAny(ctx context.Context, r store.ContainerRow) *Container {
+	c, err := cs.load(r)
+	if err == nil {
+		return c
+	}
+	if !cs.exists(ctx, r.ID) {
+		return nil
+	}
+	c = &Container{ID: r.ID, Name: r.Name, Created: r.Created, cs: cs, dir: cs.s.ContainerDir(r.ID)}
+	c.Config.Target = r.Image
+	c.State = State{Status: StatusDead, Error: err.Error()}
+	return c
 }
 
 func (cs *Containers) exists(ctx context.Context, id string) bool {
@@ -208,16 +223,9 @@ func (cs *Containers) List(ctx context.Context) ([]*Container, error) {
 	}
 	out := make([]*Container, 0, len(rows))
 	for _, r := range rows {
-		c, err := cs.load(r)
-		if err != nil {
-			if !cs.exists(ctx, r.ID) {
-				continue
-			}
-			c = &Container{ID: r.ID, Name: r.Name, Created: r.Created, cs: cs, dir: cs.s.ContainerDir(r.ID)}
-			c.Config.Target = r.Image
-			c.State = State{Status: StatusDead, Error: err.Error()}
+		if c := cs.loadAny(ctx, r); c != nil {
+			out = append(out, c)
 		}
-		out = append(out, c)
 	}
 	return out, nil
 }

@@ -170,24 +170,51 @@ func (w *logWriter) flush(lines int) {
 	}
 }
 
-// put appends data, all or nothing, to a file that has room for it.
+// put appends lines, to as many files as that takes.
 func (w *logWriter) put(data []byte) error {
-	if w.file != nil && w.max > 0 && w.size > 0 && w.size+int64(len(data)) > w.max {
-		if err := w.rotate(); err != nil {
+	for len(data) > 0 {
+		if w.file == nil {
+			if err := w.openFile(); err != nil {
+				return err
+			}
+		}
+		n := len(data)
+		if w.max > 0 && w.size+int64(n) > w.max {
+			room := max(0, w.max-w.size)
+			n = bytes.LastIndexByte(data[:room], '\n') + 1
+			if n == 0 && w.size > 0 {
+				if err := w.rotate(); err != nil {
+					return err
+				}
+				continue
+			}
+			if n == 0 { // one line that is longer than a file may be
+				n = bytes.IndexByte(data, '\n') + 1
+			}
+		}
+		if err := w.append(data[:n]); err != nil {
 			return err
 		}
+		data = data[n:]
 	}
-	if w.file == nil {
-		f, err := os.OpenFile(w.path, os.O_WRONLY|os.O_CREATE|os.O_APPEND, 0o600)
-		if err != nil {
-			return err
-		}
-		if w.size, err = endOfLines(f); err != nil {
-			f.Close()
-			return err
-		}
-		w.file = f
+	return nil
+}
+
+func (w *logWriter) openFile() error {
+	f, err := os.OpenFile(w.path, os.O_WRONLY|os.O_CREATE|os.O_APPEND, 0o600)
+	if err != nil {
+		return err
 	}
+	if w.size, err = endOfLines(f); err != nil {
+		f.Close()
+		return err
+	}
+	w.file = f
+	return nil
+}
+
+// append writes data to the newest file, all of it or nothing.
+func (w *logWriter) append(data []byte) error {
 	n, err := w.file.Write(data)
 	if err != nil {
 		if n > 0 && w.file.Truncate(w.size) != nil {

@@ -139,7 +139,7 @@ func (m *monitor) once(ctx context.Context, s Streams) (sandbox.Status, error) {
 		return sandbox.Status{}, err
 	}
 	config := sandbox.Config{
-		Spec: p.spec, Root: p.root, Files: p.files, Trees: p.trees,
+		Spec: p.spec, Root: p.root, Files: p.files, Trees: p.trees, Init: m.c.Config.Init,
 		Signals: m.signals, Resize: m.resize,
 	}
 	config.Stdout, config.Stderr = m.writers(s)
@@ -162,6 +162,7 @@ func (m *monitor) once(ctx context.Context, s Streams) (sandbox.Status, error) {
 			m.release()
 		}
 		m.started(st, p.network)
+		checks.Go(func() { m.checkHealth(ctx, p.spec, st) })
 		if s.Note != nil {
 			for _, text := range p.network.Notes {
 				s.Note(text)

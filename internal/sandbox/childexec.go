@@ -252,18 +252,31 @@ func (c *child) execute() error {
 	if n, err := unix.Poll(poll, 0); err == nil && n > 0 && poll[0].Revents&(unix.POLLHUP|unix.POLLERR) != 0 {
 		os.Exit(CodeSandbox)
 	}
+	if c.Init {
+		return c.executeInit()
+	}
 	if err := c.report(reportStarting, ""); err != nil {
 		return fail("report", err)
 	}
+	return c.search(func(name string) error { return syscall.Exec(name, c.Args, c.Env) })
+}
+
+// search has exec execute the program, found in PATH where its name has no slash. It says why that was not possible.
+func (c *child) search(exec func(name string) error) error {
 	name := c.Args[0]
 	notExecuted := func(name string, err error) error { return notExecuted(name, err, there(name), isFile(name)) }
 	if strings.Contains(name, "/") {
-		return notExecuted(name, syscall.Exec(name, c.Args, c.Env))
+		if err := exec(name); err != nil {
+			return notExecuted(name, err)
+		}
+		return nil
 	}
 	denied := false
 	for _, dir := range strings.Split(c.searchPath(), ":") {
-		err := syscall.Exec(path.Join(dir, name), c.Args, c.Env)
+		err := exec(path.Join(dir, name))
 		switch {
+		case err == nil:
+			return nil
 		case errors.Is(err, unix.ENOENT) || errors.Is(err, unix.ENOTDIR):
 			if there(path.Join(dir, name)) {
 				return notExecuted(path.Join(dir, name), err)

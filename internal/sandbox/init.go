@@ -19,6 +19,7 @@ const (
 	childName = "nacre: sandbox"
 	guardName = "nacre: guard"
 	execName  = "nacre: exec"
+	initName  = "nacre: init"
 )
 
 // Descriptors of the child, beside the three of the process.
@@ -38,6 +39,8 @@ func Init() {
 		runGuard()
 	case execName:
 		runExec()
+	case initName:
+		runInit()
 	}
 }
 

@@ -48,6 +48,7 @@ type plan struct {
 	FilterFlags uint
 	OwnerFilter []byte // see owners.go
 
+	Init      bool // an init starts the program: see Config
 	Args, Env []string
 	Cwd       string
 
@@ -102,6 +103,7 @@ func newPlan(c *Config) (*plan, error) {
 	}
 	p := &plan{
 		Root:         c.Root,
+		Init:         c.Init,
 		Trees:        c.Trees,
 		ReadonlyRoot: s.Root != nil && s.Root.Readonly,
 		AllDevices:   allDevices(s.Linux.Resources),

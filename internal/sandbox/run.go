@@ -75,7 +75,7 @@ func (r *runner) run(ctx context.Context) (Status, error) {
 		return r.status, fail("start sandbox", err)
 	}
 	r.plan.OwnStdio = r.streams.own
-	if direct(r.Spec) {
+	if !r.Init && direct(r.Spec) {
 		status, err := r.attempt(ctx, r.startDirect)
 		if !errors.Is(err, errNotDirect) {
 			return status, err

@@ -42,6 +42,9 @@ type Config struct {
 	Trees []Tree
 	// Files are put in the root without becoming part of it, after all mounts.
 	Files []File
+	// Init: the first process is an init, which starts the program, passes signals on to it, ends as it
+	// does, and meanwhile takes the exit codes of processes that lost their parents.
+	Init bool
 	// Again: a Run of the like follows soon. It is prepared for (Warm) as soon as this
 	// one's program is executed; before, the two would only slow each other down.
 	Again bool

@@ -144,6 +144,7 @@ func (p *plan) carry(w *wire) {
 	w.bytes(&p.OwnerFilter)
 	number(w, &p.FilterFlags)
 	w.flag(&p.RuntimeHooks)
+	w.flag(&p.Init)
 	for _, b := range []*[]byte{&p.Config, &p.CreateState, &p.StartState} {
 		w.bytes(b)
 	}
