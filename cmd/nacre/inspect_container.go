@@ -187,7 +187,7 @@ func inspectNetwork(c *container.Container) inspectedNetwork {
 	i := c.State.Network
 	n := inspectedNetwork{IPAddress: i.IP, Gateway: i.Gateway, MacAddress: i.MAC, Ports: map[string][]inspectedPort{}}
 	n.Networks = map[string]inspectedEndpoint{networkName(c): {
-		IPAddress: i.IP, Gateway: i.Gateway, MacAddress: i.MAC, IPPrefixLen: i.Bits, Aliases: c.Config.Network.Aliases,
+		IPAddress: i.IP, Gateway: i.Gateway, MacAddress: i.MAC, IPPrefixLen: i.Bits,
 	}}
 	for e := range c.Config.Exposed {
 		n.Ports[e] = nil

@@ -22,7 +22,7 @@ import (
 // Ask is a container that is to get a network.
 type Ask struct {
 	Options
-	ID, Name             string // by which others on the bridge find it
+	ID, Name             string // for those who look who has an address
 	Hostname, Domainname string
 	Exposed              []string // "80/tcp", of the image
 	// OwnUser says that the sandbox has a user namespace of its own: its network namespace is made

@@ -26,7 +26,6 @@ type Options struct {
 	DNSSearch  []string `json:"dnsSearch,omitempty"`  // domains; "." alone is none
 	DNSOptions []string `json:"dnsOptions,omitempty"`
 	ExtraHosts []string `json:"extraHosts,omitempty"` // NAME:IP lines of /etc/hosts
-	Aliases    []string `json:"aliases,omitempty"`    // more names that others on the same bridge find it by
 	IP         string   `json:"ip,omitempty"`         // on the bridge
 	MAC        string   `json:"mac,omitempty"`
 }
@@ -60,8 +59,8 @@ func (o *Options) Check() error {
 		return errors.New("conflicting options: custom host-to-IP mapping and the container type network mode")
 	case shared && len(o.DNS)+len(o.DNSSearch)+len(o.DNSOptions) > 0:
 		return errors.New("conflicting options: dns and the container type network mode")
-	case mode != ModePrivate && (o.IP != "" || o.MAC != "" || len(o.Aliases) > 0):
-		return fmt.Errorf("--ip, --mac-address and --network-alias are for private networks, not for --network %s", mode)
+	case mode != ModePrivate && (o.IP != "" || o.MAC != ""):
+		return fmt.Errorf("--ip and --mac-address are for private networks, not for --network %s", mode)
 	}
 	return o.checkValues()
 }
@@ -85,7 +84,7 @@ func (o *Options) checkValues() error {
 	for _, l := range []struct {
 		flag string
 		list []string
-	}{{"dns-search", o.DNSSearch}, {"dns-option", o.DNSOptions}, {"network-alias", o.Aliases}} {
+	}{{"dns-search", o.DNSSearch}, {"dns-option", o.DNSOptions}} {
 		for _, s := range l.list {
 			if s == "" || strings.ContainsFunc(s, badInName) {
 				return fmt.Errorf("--%s %q: it has a character that cannot be in a name", l.flag, s)

@@ -15,7 +15,7 @@ func TestCheck(t *testing.T) {
 		want string // of the error; empty: none
 	}{
 		{Options{}, ""},
-		{Options{Mode: "bridge", IP: "10.0.0.2", MAC: "02:00:00:00:00:01", Aliases: []string{"db"}}, ""},
+		{Options{Mode: "bridge", IP: "10.0.0.2", MAC: "02:00:00:00:00:01"}, ""},
 		{Options{Mode: "default", DNS: []string{"::1", "1.2.3.4"}, DNSSearch: []string{"."}, ExtraHosts: []string{"a:1.2.3.4"}}, ""},
 		{Options{Mode: "host", ExtraHosts: []string{"a=::1"}}, ""},
 		{Options{Mode: "container:x"}, ""},
@@ -26,7 +26,7 @@ func TestCheck(t *testing.T) {
 		{Options{Mode: "container:x", DNS: []string{"1.2.3.4"}}, "dns and the container type"},
 		{Options{Mode: "container:x", ExtraHosts: []string{"a:1.2.3.4"}}, "custom host-to-IP"},
 		{Options{Mode: "host", IP: "10.0.0.2"}, "not for --network host"},
-		{Options{Mode: "none", Aliases: []string{"x"}}, "not for --network none"},
+		{Options{Mode: "none", MAC: "02:00:00:00:00:01"}, "not for --network none"},
 		{Options{IP: "::1"}, "want an IPv4 address"},
 		{Options{IP: "10.0.0"}, "want an IPv4 address"},
 		{Options{MAC: "01:00:00:00:00:01"}, "of one device"},
@@ -34,7 +34,7 @@ func TestCheck(t *testing.T) {
 		{Options{DNS: []string{"dns.example"}}, "it is no IP address"},
 		{Options{DNSSearch: []string{"a b"}}, "cannot be in a name"},
 		{Options{DNSOptions: []string{"x\nnameserver 1.2.3.4"}}, "cannot be in a name"},
-		{Options{Aliases: []string{""}}, "cannot be in a name"},
+		{Options{DNSSearch: []string{""}}, "cannot be in a name"},
 		{Options{Expose: []string{"x"}}, "exposed port"},
 		{Options{ExtraHosts: []string{"a b:1.2.3.4"}}, "cannot be a name"},
 	} {

@@ -50,7 +50,7 @@ func (n *Network) openPrivate(ctx context.Context, a *Ask) (err error) {
 
 // reserve takes an address on the bridge.
 func (n *Network) reserve(ctx context.Context, a *Ask) (err error) {
-	w := bridge.Want{ID: a.ID, Names: names(a)}
+	w := bridge.Want{ID: a.ID, Names: []string{a.Name, a.Hostname}}
 	if a.IP != "" {
 		w.IP, _ = netip.ParseAddr(a.IP) // both have been checked
 	}
@@ -64,19 +64,6 @@ func (n *Network) reserve(ctx context.Context, a *Ask) (err error) {
 	n.Info.Way, n.Info.MAC = WayBridge, n.link.MAC.String()
 	n.Info.IP, n.Info.Bits, n.Info.Gateway = n.link.Addr.Addr().String(), n.link.Addr.Bits(), n.link.Gateway.String()
 	return nil
-}
-
-// names are those by which others may look for the container.
-func names(a *Ask) (list []string) {
-	for _, s := range append([]string{a.Name, a.Hostname}, a.Aliases...) {
-		if s != "" {
-			list = append(list, s)
-		}
-	}
-	if len(a.ID) >= 12 {
-		list = append(list, a.ID[:12])
-	}
-	return list
 }
 
 // connect gives the namespace, which is that of pid where we have not made it, its way out.

@@ -46,8 +46,8 @@ func New(dir string) *Bridge { return &Bridge{dir} }
 type Want struct {
 	IP    netip.Addr // of the bridge's range
 	MAC   net.HardwareAddr
-	Names []string // by which others find it
-	ID    string   // of whom it is
+	Names []string // and ID: who it is, for those who look at leases
+	ID    string
 }
 
 // Link is a namespace's connection.

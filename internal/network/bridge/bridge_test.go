@@ -96,11 +96,11 @@ func TestNeighbours(t *testing.T) {
 	if got, err := nettest.Ask(ns2, one.Addr.Addr().String()+":80", patience); err != nil || got != two.Addr.Addr().String() {
 		t.Errorf("%q, %v: the server should have seen %v", got, err, two.Addr)
 	}
-	if got := b.Lookup("WEB"); len(got) != 1 || got[0] != one.Addr.Addr() {
+	if got := b.lookup("WEB"); len(got) != 1 || got[0] != one.Addr.Addr() {
 		t.Errorf("web is %v, want %v", got, one.Addr)
 	}
 	one.Close()
-	if got := b.Lookup("web"); got != nil {
+	if got := b.lookup("web"); got != nil {
 		t.Errorf("web is %v though it is gone", got)
 	}
 }
@@ -233,12 +233,12 @@ func TestKilled(t *testing.T) {
 	var text string
 	fmt.Fscanln(out, &text)
 	ip := netip.MustParseAddr(text)
-	if got := b.Lookup("held"); len(got) != 1 || got[0] != ip {
+	if got := b.lookup("held"); len(got) != 1 || got[0] != ip {
 		t.Errorf("held is %v, want %v", got, ip)
 	}
 	cmd.Process.Kill()
 	cmd.Wait()
-	if got := b.Lookup("held"); got != nil {
+	if got := b.lookup("held"); got != nil {
 		t.Errorf("held is still %v", got)
 	}
 	l, _ := attach(t, b, Want{IP: ip})
