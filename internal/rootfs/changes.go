@@ -219,7 +219,7 @@ func (c *changes) entry(d *changedDir, base string) error {
 	switch kind {
 	case unix.S_IFREG:
 		f.Size = st.Size
-		f.Open = c.content(name, st.Nlink)
+		f.Open = c.content(name, uint64(st.Nlink))
 	case unix.S_IFLNK:
 		if f.Link, err = readlink(d.fd, base, st.Size); err != nil {
 			return &os.PathError{Op: "readlink", Path: name, Err: err}
