@@ -62,8 +62,11 @@ func (c *consumed) Read(p []byte) (int, error) {
 	}
 }
 
-// Close must be called once.
 func (c *consumed) Close() error {
+	if c.fd < 0 {
+		return os.ErrClosed // the number may be another's by now
+	}
+	defer func() { c.fd = -1 }()
 	// Closed first: the last to let go of a file that is removed is who frees its pages.
 	err := os.NewSyscallError("close", unix.Close(c.fd))
 	return errors.Join(err, os.NewSyscallError("unlinkat", unix.Unlinkat(c.dir, c.base, 0)), unix.Close(c.dir))

@@ -77,9 +77,9 @@ func TestPrepareErrors(t *testing.T) {
 		scratch string
 		want    error
 	}{
-		"absent layer": {Index, []digest.Digest{a, digest.FromString("absent")}, s.scratch(), os.ErrNotExist},
-		"no scratch":   {Trees, []digest.Digest{a}, filepath.Join(s.dir, "absent"), os.ErrNotExist},
-		"used scratch": {Index, []digest.Digest{a}, filepath.Dir(s.prepare(Index, false, a).Upper), os.ErrExist},
+		"absent layer":      {Index, []digest.Digest{a, digest.FromString("absent")}, s.scratch(), os.ErrNotExist},
+		"no scratch":        {Trees, []digest.Digest{a}, filepath.Join(s.dir, "absent"), os.ErrNotExist},
+		"scratch is a file": {Index, []digest.Digest{a}, filepath.Join(s.LayerDir(a), dataName), unix.ENOTDIR},
 	} {
 		if _, err := Prepare(context.Background(), s, c.form, c.chain, c.scratch, false); !errors.Is(err, c.want) {
 			t.Errorf("%s: error %v, want %v", name, err, c.want)
