@@ -100,6 +100,8 @@ type LogConfig struct {
 // Security is how a container is confined, where that differs from the defaults.
 type Security struct {
 	NoNewPrivileges bool `json:"noNewPrivileges,omitempty"`
+	// Userns is "auto" for a user namespace of the container's own.
+	Userns string `json:"userns,omitempty"`
 }
 
 // Resources are the limits of a container; zeros are none.

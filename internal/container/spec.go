@@ -39,7 +39,7 @@ var ErrNoCommand = errors.New("no command specified")
 // an error.
 func (c *Container) compose(ctx context.Context) (*parts, error) {
 	p := &parts{c: c}
-	for _, add := range []func(context.Context) error{p.addRoot, p.addProcess, p.addNetwork, p.addMounts, p.addSecurity, p.addResources} {
+	for _, add := range []func(context.Context) error{p.addRoot, p.addProcess, p.addUserns, p.addNetwork, p.addMounts, p.mapVolumes, p.addSecurity, p.addResources} {
 		if err := add(ctx); err != nil {
 			return p, err
 		}

@@ -2,7 +2,6 @@ package sandbox
 
 import (
 	"fmt"
-	"path"
 	"strconv"
 	"strings"
 
@@ -125,7 +124,7 @@ func (c *child) attachRoot() error {
 	if err := unix.Mkdirat(scratch, bundleRoot, 0o755); err != nil {
 		return fail("scratch", err)
 	}
-	if err := c.Root.Attach(path.Join(c.Scratch, bundleRoot)); err != nil {
+	if err := c.attach(scratch); err != nil {
 		return fail("root", err)
 	}
 	return c.openRoot(scratch)
@@ -256,7 +255,11 @@ func (c *child) openSources() error {
 		if m.IsFile || m.Type != "" {
 			continue // made by makeFiles, makeTrees or newFS
 		}
-		fd, err := c.bindSource(&m)
+		fd, given := c.givenMounts[i]
+		var err error
+		if !given {
+			fd, err = c.bindSource(&m)
+		}
 		if err == nil {
 			c.sources[i] = fd
 			err = c.keepDevices(&m, fd)

@@ -16,6 +16,9 @@ import (
 // image's next layer, is left alone. What an upper layer hides from there (a file that was
 // deleted, a directory that is a symlink now) is made in the root after all: see mountPoint.
 func (c *child) makeStubs(scratch int) error {
+	if c.RootGiven {
+		return nil // there is nothing that could be put below it
+	}
 	if err := unix.Mkdirat(scratch, stubsDir, 0o755); err != nil {
 		return err
 	}

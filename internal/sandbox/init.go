@@ -63,13 +63,15 @@ type child struct {
 	created func(name string) error      // is told what had to be made in the root
 	proc    func(mount int) (int, error) // has mounted /proc; nil: it can be mounted here
 
-	root        int    // the root of the sandbox, O_PATH
-	null, empty tree   // what covers masked files and directories
-	sources     []int  // what plan.Mounts mounts, where it comes from the host or is a file; else -1
-	devices     []int  // of plan.Devices
-	dev, pts    int    // the file systems of /dev and /dev/pts, where they were mounted; else -1
-	mountID     uint64 // of the root
-	joined      bool   // it is in a sandbox that was there before
+	root        int         // the root of the sandbox, O_PATH
+	null, empty tree        // what covers masked files and directories
+	sources     []int       // what plan.Mounts mounts, where it comes from the host or is a file; else -1
+	devices     []int       // of plan.Devices
+	dev, pts    int         // the file systems of /dev and /dev/pts, where they were mounted; else -1
+	mountID     uint64      // of the root
+	joined      bool        // it is in a sandbox that was there before
+	givenRoot   int         // with plan.RootGiven
+	givenMounts map[int]int // by index of plan.Given
 }
 
 // init is to be called once the plan is known, which it leaves as it is.
@@ -176,7 +178,7 @@ func (c *child) readPlan() error {
 	if err != nil {
 		return fail("receive plan", err)
 	}
-	for fd, theirs := range fds[1:] {
+	for fd, theirs := range fds[1:4] {
 		if err := unix.Dup3(theirs, fd, 0); err != nil {
 			return fail("take over standard streams", err)
 		}
@@ -187,7 +189,9 @@ func (c *child) readPlan() error {
 		return fail("read plan", err)
 	}
 	unix.Close(fds[0])
-	err = c.plan.decode(data)
+	if err = c.plan.decode(data); err == nil {
+		err = c.takeGiven(fds[4:])
+	}
 	c.init()
 	return err
 }
@@ -195,7 +199,7 @@ func (c *child) readPlan() error {
 // receivePlan waits for the descriptors: the plan's file and three streams. It does
 // not return if there is nobody any more to send them.
 func receivePlan() ([]int, error) {
-	buf, rights := make([]byte, 16), make([]byte, unix.CmsgSpace(4*4))
+	buf, rights := make([]byte, 16), make([]byte, unix.CmsgSpace(4*maxRights))
 	for {
 		n, rn, _, _, err := unix.Recvmsg(socketFd, buf, rights, unix.MSG_CMSG_CLOEXEC)
 		switch {
@@ -206,8 +210,24 @@ func receivePlan() ([]int, error) {
 		case n == 0:
 			os.Exit(CodeSandbox)
 		}
-		return receivedFds(rights[:rn], 4)
+		return receivedSome(rights[:rn], 4)
 	}
+}
+
+// maxRights is how many descriptors a message has at most (SCM_MAX_FD).
+const maxRights = 253
+
+// receivedSome takes the descriptors that came with a message, least of them or more.
+func receivedSome(rights []byte, least int) ([]int, error) {
+	messages, err := unix.ParseSocketControlMessage(rights)
+	if err != nil || len(messages) != 1 {
+		return nil, errors.New("no descriptors came with the message")
+	}
+	fds, err := unix.ParseUnixRights(&messages[0])
+	if err == nil && len(fds) < least {
+		err = fmt.Errorf("%d descriptors came with the message, not %d", len(fds), least)
+	}
+	return fds, err
 }
 
 // receivedFds takes the descriptors that came with a message.

@@ -81,7 +81,7 @@ func (l *launched) start(flags uintptr, maps *idMaps) error {
 }
 
 // give sends the plan and the standard streams.
-func (l *launched) give(p *plan, stdio [3]*os.File) error {
+func (l *launched) give(p *plan, stdio [3]*os.File, mounts ...int) error {
 	fd, err := unix.MemfdCreate("nacre-plan", unix.MFD_CLOEXEC)
 	if err != nil {
 		return os.NewSyscallError("memfd_create", err)
@@ -95,6 +95,7 @@ func (l *launched) give(p *plan, stdio [3]*os.File) error {
 	for _, s := range stdio {
 		fds = append(fds, int(s.Fd()))
 	}
+	fds = append(fds, mounts...)
 	err = unix.Sendmsg(l.socket, []byte{0}, unix.UnixRights(fds...), nil, unix.MSG_NOSIGNAL)
 	runtime.KeepAlive(stdio)
 	return os.NewSyscallError("sendmsg", err)

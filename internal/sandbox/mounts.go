@@ -29,6 +29,8 @@ type mount struct {
 
 	// Optional: it is left out where the root has no directory for it.
 	Optional bool
+	// Mapped: its ids are those of the sandbox's user namespace, where it has one of its own.
+	Mapped bool
 
 	// IsFile: the mount is a file with this content, and Source and Type are empty.
 	IsFile   bool
@@ -104,6 +106,8 @@ func newMount(m specs.Mount) (mount, error) {
 			bind = true
 		case "rbind":
 			bind, out.Recursive = true, true
+		case "idmap":
+			out.Mapped = true
 		case "defaults", "":
 		case "private":
 			out.Propagate = unix.MS_PRIVATE
@@ -119,7 +123,7 @@ func newMount(m specs.Mount) (mount, error) {
 			out.Propagate = unix.MS_SHARED | unix.MS_REC
 		case "unbindable", "runbindable":
 			out.Propagate = unix.MS_UNBINDABLE
-		case "idmap", "ridmap", "tmpcopyup":
+		case "ridmap", "tmpcopyup":
 			return out, fmt.Errorf("option %s is not supported", o)
 		default:
 			if !out.attribute(o) {

@@ -22,6 +22,8 @@ type plan struct {
 	AllDevices   bool // no rule keeps the process from devices
 	Userns       bool // in a user namespace: see adaptToUserns
 	NoSetgroups  bool // groups stay as they are
+	RootGiven    bool // the root comes with the plan as a mount, and so do, by index, these of Mounts:
+	Given        []int
 
 	Join        []join   // namespaces to enter
 	Cgroups     []string // cgroup.procs files to be entered

@@ -132,7 +132,8 @@ func (r *runner) startDirect(ctx context.Context) (err error) {
 
 // startCopy launches a copy and tells it what to do.
 func (r *runner) startCopy(context.Context) (err error) {
-	if maps, owner := newIDMaps(r.Spec); maps != nil {
+	maps, owner := newIDMaps(r.Spec)
+	if maps != nil {
 		r.status.Owner = owner
 		r.launched, err = launchIn(r.flags(), maps)
 	} else {
@@ -144,9 +145,14 @@ func (r *runner) startCopy(context.Context) (err error) {
 	if r.bundle != nil {
 		err = r.bundle.attach(r.plan, r.process.Pid)
 	}
-	if err == nil {
-		err = r.give(r.plan, r.streams.theirs)
+	var given []int
+	if err == nil && maps != nil {
+		given, err = r.adopt()
 	}
+	if err == nil {
+		err = r.give(r.plan, r.streams.theirs, given...)
+	}
+	closeAll(given)
 	if err != nil {
 		r.process.Kill()
 		unix.Close(r.socket)

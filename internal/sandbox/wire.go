@@ -116,7 +116,7 @@ func (p *plan) carry(w *wire) {
 		w.text(s)
 	}
 	for _, b := range []*bool{
-		&p.ReadonlyRoot, &p.AllDevices, &p.Userns, &p.NoSetgroups, &p.NewCgroupNS, &p.SetOOMScore, &p.Loopback, &p.Terminal,
+		&p.ReadonlyRoot, &p.AllDevices, &p.Userns, &p.NoSetgroups, &p.RootGiven, &p.NewCgroupNS, &p.SetOOMScore, &p.Loopback, &p.Terminal,
 		&p.OwnStdio[0], &p.OwnStdio[1], &p.OwnStdio[2], &p.NoNewPriv,
 	} {
 		w.flag(b)
@@ -142,6 +142,7 @@ func (p *plan) carry(w *wire) {
 	}
 	w.bytes(&p.Filter)
 	w.bytes(&p.OwnerFilter)
+	list(w, &p.Given, func(n *int) { number(w, n) })
 	number(w, &p.FilterFlags)
 	w.flag(&p.RuntimeHooks)
 	w.flag(&p.Init)
@@ -164,7 +165,7 @@ func (m *mount) carry(w *wire) {
 		w.text(s)
 	}
 	w.texts(&m.Data)
-	for _, b := range []*bool{&m.Recursive, &m.All, &m.DeviceNode, &m.IsFile, &m.Optional} {
+	for _, b := range []*bool{&m.Recursive, &m.All, &m.DeviceNode, &m.IsFile, &m.Optional, &m.Mapped} {
 		w.flag(b)
 	}
 	for _, n := range []*uint64{&m.Set, &m.Clear, &m.Propagate} {
