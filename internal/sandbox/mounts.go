@@ -58,6 +58,9 @@ func newMounts(s *specs.Spec, files []File, devices bool) ([]mount, error) {
 			continue
 		}
 		one, err := newMount(m)
+		if one.Mapped && len(s.Linux.UIDMappings) == 0 && err == nil {
+			err = errors.New("option idmap needs a user namespace of the sandbox's own")
+		}
 		if err != nil {
 			return nil, fmt.Errorf("mount on %s: %w", m.Destination, err)
 		}
