@@ -137,6 +137,9 @@ func newMount(m specs.Mount) (mount, error) {
 	if !bind && out.Propagate&unix.MS_SHARED != 0 {
 		return out, errors.New("option shared is for bind mounts: there is nobody to share this with")
 	}
+	if out.Mapped && !bind {
+		return out, errors.New("option idmap is for bind mounts")
+	}
 	if !bind && !tree {
 		return out, nil
 	}
