@@ -25,8 +25,12 @@ func inspectCommand(a *app) *cobra.Command {
 		Short: "Show everything known of containers and images as JSON",
 		Example: `  nacre inspect web:1
   nacre inspect -f '{{.Config.User}} {{json .Config.Env}}' web:1`,
-		Args:              minArgs(1, "inspect needs at least one name or ID"),
-		ValidArgsFunction: a.completeImages,
+		Args: minArgs(1, "inspect needs at least one name or ID"),
+		ValidArgsFunction: func(cmd *cobra.Command, args []string, prefix string) ([]string, cobra.ShellCompDirective) {
+			names, _ := a.completeContainers(nil)(cmd, args, prefix)
+			images, directive := a.completeImages(cmd, args, prefix)
+			return append(names, images...), directive
+		},
 		RunE: func(cmd *cobra.Command, args []string) error {
 			if kind != "" && kind != "image" && kind != "container" {
 				return fmt.Errorf("--type=%s: want image or container", kind)

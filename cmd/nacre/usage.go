@@ -99,8 +99,8 @@ func printCheck(a *app, r store.CheckReport, repair bool) error {
 		}
 		fmt.Fprintf(a.stdout, "%s: %s\n", state, p)
 	}
-	fmt.Fprintf(a.stdout, "checked %d images, %d names, %d layers, %d blobs, %d cache records: %s hashed\n",
-		r.Images, r.Names, r.Layers, r.Blobs, r.Records, humanSize(r.Bytes))
+	fmt.Fprintf(a.stdout, "checked %d images, %d names, %d layers, %d blobs, %d containers, %d cache records: %s hashed\n",
+		r.Images, r.Names, r.Layers, r.Blobs, r.Containers, r.Records, humanSize(r.Bytes))
 	if r.Leftovers > 0 && !repair {
 		fmt.Fprintf(a.stdout, "%d harmless leftovers of processes that died\n", r.Leftovers)
 	}

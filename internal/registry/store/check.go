@@ -16,7 +16,8 @@ import (
 
 // CheckReport says what Check looked at and what it found.
 type CheckReport struct {
-	Images, Names, Layers, Blobs, Records int   // how many there are
+	Images, Names, Layers, Blobs, Records int // how many there are
+	Containers                            int
 	Bytes                                 int64 // hashed
 	Problems                              []Problem
 	// Leftovers counts files and records of processes that died at work. They
@@ -70,6 +71,7 @@ func (s *Store) Check(ctx context.Context, repair bool, sink event.Sink) (CheckR
 		{"names", c.names},
 		{"repositories", c.repositories},
 		{"cache", c.cache},
+		{"containers", c.containers},
 		{"leftovers", c.leftovers},
 	} {
 		step := event.Step{ID: i, Name: "check " + part.name}

@@ -8,6 +8,7 @@ import (
 	"testing"
 	"time"
 
+	"nacre/internal/event"
 	"nacre/internal/registry"
 	"nacre/internal/registry/store"
 
@@ -130,4 +131,62 @@ func TestContainerHoldsImage(t *testing.T) {
 		t.Errorf("prune took %v, %v, want the layer", r.Layers, err)
 	}
 	wantSound(t, s)
+}
+
+// TestContainersChecked breaks what there is of containers in each way.
+func TestContainersChecked(t *testing.T) {
+	s := openAt(t, t.TempDir(), store.Options{})
+	img := put(t, s, 1, []string{"web:1"}, made(t, s, nil, "a"))
+	lost, err := addContainer(t, s, "a", "lost", img)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := addContainer(t, s, "b", "sound", img); err != nil {
+		t.Fatal(err)
+	}
+	os.RemoveAll(s.ContainerDir(lost.ID))
+	stray := s.ContainerDir(strings.Repeat("c", 64))
+	if err := os.Mkdir(stray, 0o700); err != nil {
+		t.Fatal(err)
+	}
+	r, err := s.Check(t.Context(), false, event.Discard)
+	if err != nil || r.Containers != 2 || len(r.Problems) != 1 || r.Leftovers != 1 || !strings.Contains(r.Problems[0].String(), "container lost: its folder is missing") {
+		t.Errorf("%+v, %v", r, err)
+	}
+	if r, err = s.Check(t.Context(), true, event.Discard); err != nil || !r.Clean() {
+		t.Errorf("repair: %+v, %v", r, err)
+	}
+	if _, err := os.Stat(stray); err == nil {
+		t.Error("the folder without a record is there")
+	}
+	wantSound(t, s)
+}
+
+// TestContainersSalvaged loses the database.
+func TestContainersSalvaged(t *testing.T) {
+	root := t.TempDir()
+	s := openAt(t, root, store.Options{})
+	img := put(t, s, 1, []string{"web:1"}, made(t, s, nil, "a"))
+	row, err := addContainer(t, s, "a", "web", img)
+	if err != nil {
+		t.Fatal(err)
+	}
+	asked := `{"image":"web:1","target":"` + img.Target.Digest.String() + `"}`
+	if err := os.WriteFile(filepath.Join(s.ContainerDir(row.ID), "container.json"), []byte(asked), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if err := s.Close(); err != nil {
+		t.Fatal(err)
+	}
+	for _, name := range []string{"nacre.db-wal", "nacre.db-shm"} {
+		os.Remove(filepath.Join(root, name))
+	}
+	if err := os.WriteFile(filepath.Join(root, "nacre.db"), []byte("no database"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	s = openAt(t, root, store.Options{Salvage: true})
+	rows, err := s.Containers(t.Context())
+	if err != nil || len(rows) != 1 || rows[0].ID != row.ID || rows[0].Name != row.ID || rows[0].Image != img.Target.Digest {
+		t.Errorf("%+v, %v", rows, err)
+	}
 }

@@ -194,7 +194,7 @@ func (s *Store) pruneContexts(t time.Time) (freed int64) {
 	return freed
 }
 
-// strays lists files of blobs/, layers/ and trees/ that no row tells of: what
+// strays lists files of blobs/, layers/, trees/ and containers/ that no row tells of: what
 // a process left that died between a rename and its commit. The caller is in a
 // transaction, so none is on its way.
 func (s *Store) strays(ctx context.Context, tx querier) ([]string, error) {
@@ -203,6 +203,7 @@ func (s *Store) strays(ctx context.Context, tx querier) ([]string, error) {
 		{s.path("blobs", "sha256"), "SELECT substr(digest, 8) FROM blob WHERE digest < 'sha512'"},
 		{s.path("blobs", "sha512"), "SELECT substr(digest, 8) FROM blob WHERE digest > 'sha512'"},
 		{s.path("layers"), "SELECT substr(diffid, 8) FROM layer"},
+		{s.path("containers"), "SELECT id FROM container"},
 		{s.path("trees"), "SELECT substr(diffid, 8) FROM layer WHERE tree IS NOT NULL"},
 	} {
 		known, err := texts[string](ctx, tx, in.query)

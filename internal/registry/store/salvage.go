@@ -166,6 +166,9 @@ func (s *Store) recordOld(ctx context.Context, dir string) error {
 	if err != nil {
 		return err
 	}
+	if err := s.recordOldContainers(ctx, old); err != nil {
+		return err
+	}
 	return s.recordOldNotes(ctx, old)
 }
 
