@@ -48,6 +48,9 @@ type program struct {
 	args func(s Space, ready string) []string
 }
 
+// tunDevice makes network interfaces whose other end is a program.
+const tunDevice = "/dev/net/tun"
+
 // patience is how long a program may take to get ready.
 const patience = 10 * time.Second
 
@@ -89,6 +92,13 @@ func slirpArgs(s Space, _ string) []string {
 // Attach starts the first program that works. Guard has a process killed when this one ends, until
 // the function it returns is called; the context only limits the start.
 func Attach(ctx context.Context, s Space, guard func(*os.Process) func()) (*Process, error) {
+	if !Installed() {
+		return nil, ErrNone
+	}
+	// Both need it. To see that here is cheaper than to start them, and says what to do.
+	if err := unix.Access(tunDevice, unix.R_OK|unix.W_OK); err != nil {
+		return nil, fmt.Errorf("%s: %w: users need to read and write it (mode 0666), as most systems let them", tunDevice, err)
+	}
 	var errs []error
 	for _, p := range programs() {
 		path, err := exec.LookPath(p.name)
@@ -103,9 +113,6 @@ func Attach(ctx context.Context, s Space, guard func(*os.Process) func()) (*Proc
 		if ctx.Err() != nil {
 			break
 		}
-	}
-	if len(errs) == 0 {
-		return nil, ErrNone
 	}
 	return nil, errors.Join(errs...)
 }
