@@ -127,25 +127,35 @@ func (f *containerFlags) command(cfg *container.Config, img image.Config, args [
 }
 
 func (f *containerFlags) applyEnv(cfg *container.Config, img image.Config) error {
+	env, err := parseEnv(f.envFiles, f.env)
+	if err != nil {
+		return err
+	}
+	cfg.Env = container.MergeEnv(img.Config.Env, env)
+	return nil
+}
+
+// parseEnv reads --env-file and --env. A name alone takes its value from our own environment.
+func parseEnv(files, vars []string) ([]string, error) {
 	var env []string
-	for _, name := range f.envFiles {
+	for _, name := range files {
 		lines, err := readLines(name)
 		if err != nil {
-			return fmt.Errorf("--env-file: %w", err)
+			return nil, fmt.Errorf("--env-file: %w", err)
 		}
 		for _, l := range lines {
 			if key, _, _ := strings.Cut(l, "="); key == "" || strings.ContainsAny(key, " \t") {
-				return fmt.Errorf("--env-file %s: %q is no name of a variable", name, key)
+				return nil, fmt.Errorf("--env-file %s: %q is no name of a variable", name, key)
 			}
 		}
 		env = append(env, lines...)
 	}
-	for _, e := range f.env {
+	for _, e := range vars {
 		if e == "" || e[0] == '=' {
-			return fmt.Errorf("--env %q: want NAME=VALUE or NAME", e)
+			return nil, fmt.Errorf("--env %q: want NAME=VALUE or NAME", e)
 		}
 	}
-	env = append(env, f.env...)
+	env = append(env, vars...)
 	var full []string
 	for _, e := range env {
 		if !strings.Contains(e, "=") {
@@ -157,8 +167,7 @@ func (f *containerFlags) applyEnv(cfg *container.Config, img image.Config) error
 		}
 		full = append(full, e)
 	}
-	cfg.Env = container.MergeEnv(img.Config.Env, full)
-	return nil
+	return full, nil
 }
 
 // readLines reads a file of --env-file or --label-file: comments and empty lines are passed over.

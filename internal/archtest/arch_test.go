@@ -23,6 +23,7 @@ var arrows = map[string][]string{
 	"internal/cache/note":      {},
 	"internal/cache/trim":      {},
 	"internal/glob":            {},
+	"internal/within":          {},
 	"internal/sshagent":        {},
 	"internal/device":          {},
 	"internal/isolation":       {},
@@ -100,7 +101,7 @@ var arrows = map[string][]string{
 
 	// Faces: events in, text out.
 	// Long-lived sandboxes on the store.
-	"internal/container": {"internal/image", "internal/layer", "internal/network", "internal/registry", "internal/registry/store", "internal/rootfs", "internal/sandbox", "internal/volume"},
+	"internal/container": {"internal/image", "internal/layer", "internal/network", "internal/registry", "internal/registry/store", "internal/rootfs", "internal/sandbox", "internal/volume", "internal/within"},
 
 	"internal/ui/text": {"internal/event"},
 	"internal/ui/json": {"internal/event"},

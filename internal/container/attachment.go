@@ -27,6 +27,13 @@ func (a *Attachment) Resize(size sandbox.Size) {
 	}
 }
 
+// Detach says that the end of the connection is meant, and not that we were killed.
+func (a *Attachment) Detach() {
+	if data, err := json.Marshal(request{Op: opDetach}); err == nil {
+		a.send(frameRequest, data)
+	}
+}
+
 // Signal sends a signal to the container's first process, without waiting.
 func (a *Attachment) Signal(sig syscall.Signal) {
 	if data, err := json.Marshal(request{Op: opSignal, Signal: int(sig)}); err == nil {
@@ -44,6 +51,7 @@ func (a *Attachment) Copy(stdin io.Reader, detach []byte, stdout, stderr io.Writ
 		go func() {
 			if err := a.feed(stdin, detach); errors.Is(err, ErrDetached) {
 				close(keys)
+				a.Detach()
 				a.conn.Close()
 			}
 		}()

@@ -9,13 +9,16 @@ import (
 const defaultPath = "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 
 // environ is what docker gives: its own few, then what Config has; later ones win.
-func (c *Container) environ(u rootfs.User) []string {
+func (c *Container) environ(u rootfs.User) []string { return c.environFor(u, c.Config.TTY) }
+
+// environFor is environ of a process that has a terminal, or not.
+func (c *Container) environFor(u rootfs.User, tty bool) []string {
 	home := u.Home
 	if home == "" {
 		home = "/"
 	}
 	env := []string{"HOME=" + home, defaultPath, "HOSTNAME=" + c.Hostname()}
-	if c.Config.TTY {
+	if tty {
 		env = append(env, "TERM=xterm")
 	}
 	return MergeEnv(env, c.Config.Env)

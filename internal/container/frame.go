@@ -32,14 +32,15 @@ type request struct {
 	Signal  int           `json:"signal,omitempty"`
 	Timeout time.Duration `json:"timeout,omitempty"` // of stop; below zero: for ever
 	// Of attach and start: the streams to be connected to.
-	Stdin  bool `json:"stdin,omitempty"`
-	Stdout bool `json:"stdout,omitempty"`
-	Stderr bool `json:"stderr,omitempty"`
-	Width  int  `json:"width,omitempty"`
-	Height int  `json:"height,omitempty"`
-	Whole  bool `json:"whole,omitempty"` // of attach: output waits for a slow reader, however slow
-	Next   bool `json:"next,omitempty"`  // of wait: also an end after which it is started again
-	Reset  bool `json:"reset,omitempty"`
+	Stdin  bool         `json:"stdin,omitempty"`
+	Stdout bool         `json:"stdout,omitempty"`
+	Stderr bool         `json:"stderr,omitempty"`
+	Width  int          `json:"width,omitempty"`
+	Height int          `json:"height,omitempty"`
+	Whole  bool         `json:"whole,omitempty"` // of attach: output waits for a slow reader, however slow
+	Next   bool         `json:"next,omitempty"`  // of wait: also an end after which it is started again
+	Reset  bool         `json:"reset,omitempty"`
+	Exec   *ExecOptions `json:"exec,omitempty"`
 }
 
 // Operations.
@@ -51,6 +52,9 @@ const (
 	opStop    = "stop"    // a reply when it has ended
 	opPause   = "pause"   // a reply when done
 	opUnpause = "unpause" // a reply when done
+	opExec    = "exec"    // a reply when the program was executed; then as attach, to its own process
+	opDetach  = "detach"  // of exec, on its way: who asked goes, the process stays
+	opRoot    = "root"    // a reply with the descriptor of the container's root
 )
 
 // reply answers a request.

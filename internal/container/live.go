@@ -109,9 +109,13 @@ func (c *Container) Attach(ctx context.Context, at Attach) (*Attachment, error) 
 }
 
 func (c *Container) attach(ctx context.Context, conn net.Conn, op string, at Attach) (*Attachment, error) {
+	return c.open(ctx, conn, request{Op: op, Stdin: at.Stdin, Stdout: at.Stdout, Stderr: at.Stderr, Whole: at.Whole, Width: at.Size.Width, Height: at.Size.Height})
+}
+
+// open makes a request that begins an attachment.
+func (c *Container) open(ctx context.Context, conn net.Conn, q request) (*Attachment, error) {
 	stop := context.AfterFunc(ctx, func() { conn.Close() })
 	defer stop()
-	q := request{Op: op, Stdin: at.Stdin, Stdout: at.Stdout, Stderr: at.Stderr, Whole: at.Whole, Width: at.Size.Width, Height: at.Size.Height}
 	err := writeMessage(conn, frameRequest, q)
 	var r reply
 	if err == nil {

@@ -14,6 +14,7 @@ import (
 	"nacre/internal/sandbox"
 
 	specs "github.com/opencontainers/runtime-spec/specs-go"
+	"golang.org/x/sys/unix"
 )
 
 // Streams are what a container is connected to that runs in this process.
@@ -52,6 +53,8 @@ type monitor struct {
 	waiting  map[chan reply]bool
 	starting *viewer // is told that the program was executed
 	frozen   *freezer
+	process  *specs.Process // of the spec that it runs by; nil: it does not run
+	seccomp  *specs.LinuxSeccomp
 }
 
 func newMonitor(c *Container, lock *Lock) *monitor {
@@ -163,6 +166,7 @@ func (m *monitor) once(ctx context.Context, s Streams) (sandbox.Status, error) {
 		}
 		m.started(st, p.network)
 		checks.Go(func() { m.checkHealth(ctx, p.spec, st) })
+		m.runsBy(p.spec)
 		if s.Note != nil {
 			for _, text := range p.network.Notes {
 				s.Note(text)
@@ -171,6 +175,7 @@ func (m *monitor) once(ctx context.Context, s Streams) (sandbox.Status, error) {
 	}
 	status, err := sandbox.Run(ctx, config)
 	cancel()
+	m.runsBy(nil)
 	checks.Wait()
 	m.out.log.end()
 	m.exited(status, err)
@@ -202,7 +207,7 @@ func (m *monitor) openStdin(config *sandbox.Config, s Streams) (closeAll func(),
 	if !m.c.Config.OpenStdin {
 		return func() {}, nil
 	}
-	r, w, err := os.Pipe()
+	r, w, err := inputPipe()
 	if err != nil {
 		return nil, err
 	}
@@ -214,6 +219,19 @@ func (m *monitor) openStdin(config *sandbox.Config, s Streams) (closeAll func(),
 		r.Close()
 		m.closeStdin()
 	}, nil
+}
+
+// inputPipe is a pipe whose reading end programs can have: a read waits there until there is something.
+func inputPipe() (r, w *os.File, err error) {
+	if r, w, err = os.Pipe(); err != nil {
+		return nil, nil, err
+	}
+	if err := unix.SetNonblock(int(r.Fd()), false); err != nil {
+		r.Close()
+		w.Close()
+		return nil, nil, os.NewSyscallError("fcntl", err)
+	}
+	return r, w, nil
 }
 
 // closeStdin ends the container's input.

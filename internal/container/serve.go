@@ -68,8 +68,15 @@ func (m *monitor) serve(conn net.Conn) {
 	if err != nil || kind != frameRequest || json.Unmarshal(data, &q) != nil {
 		return
 	}
-	if q.Op == opAttach || q.Op == opStart {
+	switch q.Op {
+	case opAttach, opStart:
 		m.attach(conn, q)
+		return
+	case opExec:
+		m.exec(conn, q)
+		return
+	case opRoot:
+		m.giveRoot(conn)
 		return
 	}
 	if r, ok := m.answer(conn, q); ok {

@@ -24,10 +24,10 @@ type User struct {
 const maxAccounts = 64 << 20
 
 // LookupUser resolves "user[:group]", each a name or a number, by etc/passwd and
-// etc/group of f, as docker does: a name must be known, a number need not be; the
+// etc/group of the root f, as docker does: a name must be known, a number need not be; the
 // supplementary groups are those that list the user, and none where a group is
 // given. An empty spec is root.
-func LookupUser(f *FS, spec string) (User, error) {
+func LookupUser(f fs.FS, spec string) (User, error) {
 	passwd, err := openAccounts(f, "etc/passwd")
 	if err != nil {
 		return User{}, err
@@ -51,7 +51,7 @@ func LookupUser(f *FS, spec string) (User, error) {
 }
 
 // name fills in what GetExecUser does not tell.
-func (u *User) name(f *FS, spec string) error {
+func (u *User) name(f fs.FS, spec string) error {
 	passwd, err := openAccounts(f, "etc/passwd")
 	if err != nil {
 		return err
@@ -74,7 +74,7 @@ func (u *User) name(f *FS, spec string) error {
 // accounts is one of the two files, or nothing where the root has none.
 type accounts struct{ file fs.File }
 
-func openAccounts(f *FS, name string) (accounts, error) {
+func openAccounts(f fs.FS, name string) (accounts, error) {
 	file, err := f.Open(name)
 	if errors.Is(err, fs.ErrNotExist) {
 		return accounts{}, nil

@@ -52,10 +52,10 @@ func (c *child) becomeUser() error {
 	return nil
 }
 
-// enterCwd enters the working directory, and makes it where it is not there, as runc does.
+// enterCwd enters the working directory. The first process has it made where it is not there, as runc does.
 func (c *child) enterCwd() error {
 	err := unix.Chdir(c.Cwd)
-	if errors.Is(err, unix.ENOENT) {
+	if errors.Is(err, unix.ENOENT) && !c.joined {
 		if err := os.MkdirAll(c.Cwd, 0o755); err != nil {
 			return fail("make working directory", err)
 		}
@@ -63,8 +63,11 @@ func (c *child) enterCwd() error {
 	}
 	if err != nil {
 		start := fail("enter working directory "+c.Cwd, err)
-		if errors.Is(err, unix.EACCES) {
+		switch {
+		case errors.Is(err, unix.EACCES), c.joined && !errors.Is(err, unix.ENOENT):
 			start.Code = CodeNotExecutable
+		case c.joined:
+			start.Code = CodeNotFound
 		}
 		return start
 	}

@@ -18,6 +18,8 @@ import (
 // first child enters the namespaces, the second, a sibling of the first and so a child of ours, executes this
 // program again there. Between fork and exec nothing but raw system calls may happen: the
 // other threads, and whatever locks they held, are not there (syscall.forkAndExecInChild does it the same way).
+// Nor may a function look whether its stack is large enough: with the same look the runtime asks goroutines
+// to yield, and the copy of one that was asked would go on as a second scheduler.
 
 // joining is what the children need, all of it made before.
 type joining struct {
