@@ -28,6 +28,7 @@ func main() {
 	flag.StringVar(&peers, "peers", "docker,buildah,podman,buildkit,crun,rootless", "what to compare with, where installed")
 	flag.StringVar(&rounds, "n", "5", "rounds, the median is reported; N,W2=M for another number in one workload")
 	flag.StringVar(&o.dir, "dir", ".cache/bench", "where contexts are kept and stores made: a disk, not a tmpfs")
+	flag.BoolVar(&o.disk, "disk", true, "in a new ext4 on a file there, for the time of the run")
 	flag.StringVar(&o.report, "report", "docs/benchmarks.md", "page to write the tables into; empty for none")
 	flag.Float64Var(&o.scale, "scale", 1, "sizes of the workloads, to try them quickly with less than 1; then there is no page")
 	flag.Parse()
@@ -51,6 +52,7 @@ type options struct {
 	peers, workloads   []string
 	rounds             map[string]int // by workload; "" for all others
 	scale              float64
+	disk               bool // in a file system of its own
 }
 
 // parseRounds reads "5" or "5,W2=3".
@@ -102,6 +104,16 @@ func run(o options) (err error) {
 	}
 	if err := os.MkdirAll(o.dir, 0o755); err != nil {
 		return err
+	}
+	if o.dir, err = filepath.EvalSymlinks(o.dir); err != nil { // runtimes take no symlinks
+		return err
+	}
+	if o.disk {
+		var remove func()
+		if o.dir, remove, err = freshDisk(o.dir); err != nil {
+			return err
+		}
+		defer remove()
 	}
 	place, scale, program = o.dir, o.scale, o.nacre
 	if busybox, err = base("busybox"); err != nil {

@@ -7,6 +7,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strconv"
 	"syscall"
 )
 
@@ -105,6 +106,14 @@ func (r *rootless) run(tag string) (cost, error) {
 func (r *rootless) close() error {
 	if r.temp == "" {
 		return os.RemoveAll(r.dir)
+	}
+	// The process that holds podman's user namespace, and with it the mounts there are.
+	pause, _ := filepath.Glob(r.dir + "/run/libpod/tmp/pause.pid")
+	for _, file := range pause {
+		data, err := os.ReadFile(file)
+		if pid, errPid := strconv.Atoi(string(bytes.TrimSpace(data))); err == nil && errPid == nil {
+			_ = syscall.Kill(pid, syscall.SIGKILL)
+		}
 	}
 	_ = syscall.Unmount(r.dir+"/root/overlay", syscall.MNT_DETACH) // where it is mounted
 	return errors.Join(os.RemoveAll(r.temp), os.RemoveAll(r.dir))
