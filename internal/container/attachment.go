@@ -1,6 +1,7 @@
 package container
 
 import (
+	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -34,8 +35,13 @@ func (a *Attachment) Detach() {
 	}
 }
 
-// Signal sends a signal to the container's first process, without waiting.
+// Signal sends a signal to the container's first process, or to that of Exec. The first gets it by a connection
+// of its own: this one may be full of input that nobody reads.
 func (a *Attachment) Signal(sig syscall.Signal) {
+	if !a.exec {
+		a.c.Signal(context.Background(), sig)
+		return
+	}
 	if data, err := json.Marshal(request{Op: opSignal, Signal: int(sig)}); err == nil {
 		a.send(frameRequest, data)
 	}

@@ -63,6 +63,7 @@ type Attach struct {
 type Attachment struct {
 	c    *Container
 	conn net.Conn
+	exec bool // to a process of Exec
 	TTY  bool // it has a terminal: all output is Stdout's
 	// Warnings are of a start: what the user is to know.
 	Warnings []string
@@ -135,7 +136,7 @@ func (c *Container) open(ctx context.Context, conn net.Conn, q request) (*Attach
 		conn.Close()
 		return nil, err
 	}
-	return &Attachment{c: c, conn: conn, TTY: r.TTY, Warnings: r.Warnings}, nil
+	return &Attachment{c: c, conn: conn, exec: q.Op == opExec, TTY: r.TTY, Warnings: r.Warnings}, nil
 }
 
 // dial connects to the container's monitor.

@@ -176,10 +176,22 @@ func (m *monitor) once(ctx context.Context, s Streams) (sandbox.Status, error) {
 	status, err := sandbox.Run(ctx, config)
 	cancel()
 	m.runsBy(nil)
+	m.dropSignals()
 	checks.Wait()
 	m.out.log.end()
 	m.exited(status, err)
 	return status, err
+}
+
+// dropSignals forgets signals that came too late: they are not for the container's next process.
+func (m *monitor) dropSignals() {
+	for {
+		select {
+		case <-m.signals:
+		default:
+			return
+		}
+	}
 }
 
 // writers are where the container's output goes.
