@@ -27,7 +27,7 @@ func containerCommand(a *app) *cobra.Command {
 func containerVerbs(a *app) []*cobra.Command {
 	return []*cobra.Command{
 		runCommand(a), createCommand(a), startCommand(a), stopCommand(a), restartCommand(a), killCommand(a), waitCommand(a), removeCommand(a),
-		logsCommand(a), attachCommand(a), execCommand(a), renameCommand(a), pauseCommand(a), unpauseCommand(a), portCommand(a),
+		logsCommand(a), attachCommand(a), execCommand(a), diffCommand(a), exportCommand(a), commitCommand(a), renameCommand(a), pauseCommand(a), unpauseCommand(a), portCommand(a),
 	}
 }
 

@@ -28,11 +28,8 @@ func Imported(ctx context.Context, p image.Platform, changes []string, comment s
 	if err != nil {
 		return image.Config{}, changeError(changes, err)
 	}
-	for _, s := range g.Steps {
-		if _, ok := s.Op.(*graph.Workdir); !ok {
-			_, written, _ := strings.Cut(s.Name, "] ")
-			return image.Config{}, fmt.Errorf("--change %q: only instructions that set the config are possible", written)
-		}
+	if err := onlyConfig(g); err != nil {
+		return image.Config{}, err
 	}
 	cfg := g.Target.Config
 	if !hasWorkdir(g) {
@@ -41,6 +38,50 @@ func Imported(ctx context.Context, p image.Platform, changes []string, comment s
 	cfg.Created = &created
 	cfg.History = []image.History{{Created: &created, Comment: comment}}
 	return cfg, nil
+}
+
+// Changed is the config of an image of which instructions, as in a Dockerfile, were applied to base. Its history stays.
+func Changed(ctx context.Context, base image.Config, changes []string) (image.Config, error) {
+	if len(changes) == 0 {
+		return base, nil
+	}
+	file, err := dockerfile.Parse("--change", []byte("FROM base\n"+strings.Join(changes, "\n")+"\n"))
+	if err != nil {
+		return image.Config{}, changeError(changes, err)
+	}
+	if len(file.Stages) != 1 {
+		return image.Config{}, fmt.Errorf("--change: FROM has no place here")
+	}
+	p := image.Platform{OS: base.OS, Architecture: base.Architecture, Variant: base.Variant}
+	from := base
+	from.Config.OnBuild = nil // they are for builds
+	resolve := func(context.Context, string, image.Platform) (graph.Image, error) { return graph.Image{Config: from}, nil }
+	g, err := graph.Plan(ctx, file, graph.Options{Platform: p, BuildPlatform: p}, resolve)
+	if err != nil {
+		return image.Config{}, changeError(changes, err)
+	}
+	if err := onlyConfig(g); err != nil {
+		return image.Config{}, err
+	}
+	cfg := g.Target.Config
+	cfg.History, cfg.Created, cfg.RootFS = base.History, base.Created, base.RootFS
+	if cfg.Config.OnBuild == nil {
+		cfg.Config.OnBuild = base.Config.OnBuild
+	}
+	return cfg, nil
+}
+
+// onlyConfig tells whether a graph does nothing to files.
+func onlyConfig(g *graph.Graph) error {
+	for _, s := range g.Steps {
+		switch s.Op.(type) {
+		case *graph.Workdir, *graph.Base:
+		default:
+			_, written, _ := strings.Cut(s.Name, "] ")
+			return fmt.Errorf("--change %q: only instructions that set the config are possible", written)
+		}
+	}
+	return nil
 }
 
 func hasWorkdir(g *graph.Graph) bool {
