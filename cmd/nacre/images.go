@@ -3,15 +3,16 @@ package main
 import (
 	"context"
 	"fmt"
+	"path"
 	"slices"
 	"strconv"
 	"strings"
 	"time"
 
+	"nacre/internal/reference"
 	"nacre/internal/registry"
 	"nacre/internal/registry/store"
 
-	"github.com/distribution/reference"
 	"github.com/docker/go-units"
 	"github.com/spf13/cobra"
 )
@@ -240,7 +241,7 @@ func parseUntil(s string, now time.Time) (time.Time, error) {
 }
 
 func checkPattern(p string) error {
-	if _, err := reference.FamiliarMatch(p, sampleRef{}); err != nil {
+	if _, err := path.Match(p, "a"); err != nil {
 		return fmt.Errorf("pattern %q: %w", p, err)
 	}
 	return nil
@@ -249,16 +250,12 @@ func checkPattern(p string) error {
 // matchName matches a name as docker does: a pattern with path.Match's wildcards
 // against the familiar name with and without tag.
 func matchName(pattern string, r registry.Ref) bool {
-	n, err := reference.ParseNormalizedNamed(r.String())
+	n, err := reference.Parse(r.String())
 	if err != nil {
 		return false
 	}
-	if ok, _ := reference.FamiliarMatch(pattern, n); ok {
+	if ok, _ := n.Match(pattern); ok {
 		return true
 	}
 	return pattern == r.FamiliarRepo() || pattern == r.Familiar()
 }
-
-type sampleRef struct{}
-
-func (sampleRef) String() string { return "a" }

@@ -7,9 +7,9 @@ import (
 	"strings"
 
 	"nacre/internal/image"
+	"nacre/internal/reference"
 	"nacre/internal/registry"
 
-	"github.com/distribution/reference"
 	"github.com/spf13/cobra"
 )
 
@@ -87,8 +87,8 @@ func (f pullFlags) read(name string) (registry.Ref, *image.Platform, error) {
 
 // hasTag tells whether a name says a tag or a digest.
 func hasTag(name string) bool {
-	n, err := reference.ParseNormalizedNamed(name)
-	return err == nil && !reference.IsNameOnly(n)
+	n, err := reference.Parse(name)
+	return err == nil && !n.NameOnly()
 }
 
 func (f pullFlags) pullAll(ctx context.Context, a *app, ref registry.Ref, p *image.Platform) error {

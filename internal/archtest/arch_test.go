@@ -28,7 +28,8 @@ var arrows = map[string][]string{
 	"internal/device":          {},
 	"internal/isolation":       {},
 	"internal/image":           {},
-	"internal/registry":        {"internal/event", "internal/image"},
+	"internal/reference":       {},
+	"internal/registry":        {"internal/event", "internal/image", "internal/reference"},
 
 	// Networks of containers: the parts do not know each other.
 	"internal/network":         {"internal/network/..."},
@@ -50,7 +51,7 @@ var arrows = map[string][]string{
 	// Mounts of containers, and the volumes of a store.
 	"internal/volume":     {"internal/layer", "internal/rootfs", "internal/sandbox"},
 	"internal/dockerfile": {},
-	"internal/graph":      {"internal/dockerfile", "internal/image"},
+	"internal/graph":      {"internal/dockerfile", "internal/image", "internal/reference"},
 	"internal/source":     {"internal/layer"},
 	// Bytes from elsewhere into files.
 	"internal/source/remote": {},
@@ -70,7 +71,7 @@ var arrows = map[string][]string{
 	"internal/registry/hosted":       {"internal/glob", "internal/image", "internal/registry", "internal/registry/store"},
 	"internal/registry/layout":       {"internal/image", "internal/registry"},
 	"internal/registry/archive":      {"internal/image", "internal/layer", "internal/registry"},
-	"internal/registry/remote":       {"internal/image", "internal/registry"},
+	"internal/registry/remote":       {"internal/image", "internal/reference", "internal/registry"},
 	"internal/registry/s3":           {"internal/image", "internal/registry"},
 	"internal/registry/mem":          {"internal/image", "internal/registry"},
 	"internal/registry/registrytest": {"internal/event", "internal/image", "internal/registry", "internal/registry/mem"},

@@ -6,7 +6,6 @@ import (
 	"slices"
 	"strings"
 
-	"github.com/distribution/reference"
 	"github.com/moby/buildkit/frontend/dockerfile/instructions"
 	"github.com/moby/buildkit/frontend/dockerfile/linter"
 	"github.com/moby/buildkit/frontend/dockerfile/parser"
@@ -14,6 +13,7 @@ import (
 
 	"nacre/internal/dockerfile"
 	"nacre/internal/image"
+	"nacre/internal/reference"
 )
 
 // This file has docker's build checks, as far as they concern what stages and
@@ -185,7 +185,7 @@ func (p *planner) checkDefaults() {
 		if err != nil {
 			return
 		}
-		if _, err := reference.ParseNormalizedNamed(name); err != nil {
+		if _, err := reference.Parse(name); err != nil {
 			rule := &linter.RuleInvalidDefaultArgInFrom
 			p.lint.Run(rule, s.Location, rule.Format(s.BaseName))
 		}

@@ -10,13 +10,13 @@ import (
 	"strings"
 	"time"
 
-	"github.com/distribution/reference"
 	"github.com/moby/buildkit/frontend/dockerfile/linter"
 	"github.com/moby/buildkit/frontend/dockerfile/shell"
 	"github.com/opencontainers/go-digest"
 
 	"nacre/internal/dockerfile"
 	"nacre/internal/image"
+	"nacre/internal/reference"
 )
 
 // ErrUnsupported is wrapped by errors about what the language has and nacre has
@@ -68,11 +68,11 @@ func (c Context) files() bool { return c.Image == "" && c.Fetch == nil }
 // ContextName is the name of a context in Options.Contexts: that of an image as people
 // write it, so that "docker.io/library/alpine:latest" and "alpine" are one.
 func ContextName(name string) string {
-	ref, err := reference.ParseNormalizedNamed(name)
+	ref, err := reference.Parse(name)
 	if err != nil {
 		return name
 	}
-	return strings.TrimSuffix(reference.FamiliarString(ref), ":latest")
+	return strings.TrimSuffix(ref.Familiar(), ":latest")
 }
 
 // context finds the named context that stands in for a stage or image called name.

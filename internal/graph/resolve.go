@@ -7,13 +7,13 @@ import (
 	"slices"
 	"strings"
 
-	"github.com/distribution/reference"
 	"github.com/moby/buildkit/frontend/dockerfile/instructions"
 	"github.com/moby/buildkit/frontend/dockerfile/linter"
 	"golang.org/x/sync/errgroup"
 
 	"nacre/internal/dockerfile"
 	"nacre/internal/image"
+	"nacre/internal/reference"
 )
 
 // resolveStages marks the stages that target needs and finds their base images.
@@ -217,11 +217,11 @@ func (p *planner) baseStep(s *stage) *Step {
 // fullName is how docker writes a name in full: docker.io/library/debian:latest.
 // What is not a name, an image's ID for one, stays.
 func fullName(name string) string {
-	ref, err := reference.ParseNormalizedNamed(name)
+	ref, err := reference.Parse(name)
 	if err != nil {
 		return name
 	}
-	return reference.TagNameOnly(ref).String()
+	return ref.Tagged().String()
 }
 
 // rootOf is the step that has the root of a stage copied from, which COPY needs

@@ -4,7 +4,8 @@ import (
 	"fmt"
 	"strings"
 
-	"github.com/distribution/reference"
+	"nacre/internal/reference"
+
 	"github.com/opencontainers/go-digest"
 )
 
@@ -18,21 +19,14 @@ type Ref struct {
 }
 
 // ParseRef reads a name as people write it. Without tag and digest the tag is
-// "latest". Grammar: github.com/distribution/reference.
+// "latest". Grammar: package reference.
 func ParseRef(s string) (Ref, error) {
-	n, err := reference.ParseNormalizedNamed(s)
+	n, err := reference.Parse(s)
 	if err != nil {
 		return Ref{}, fmt.Errorf("invalid reference %q: %w", s, err)
 	}
-	n = reference.TagNameOnly(n)
-	r := Ref{Repo: n.Name()}
-	if t, ok := n.(reference.Tagged); ok {
-		r.Tag = t.Tag()
-	}
-	if d, ok := n.(reference.Digested); ok {
-		r.Digest = d.Digest()
-	}
-	return r, nil
+	n = n.Tagged()
+	return Ref{Repo: n.Name(), Tag: n.Tag, Digest: n.Digest}, nil
 }
 
 // String is the full form: "docker.io/library/nginx:latest".

@@ -22,8 +22,7 @@ import (
 	"sync"
 	"time"
 
-	"github.com/distribution/reference"
-
+	"nacre/internal/reference"
 	"nacre/internal/registry"
 )
 
@@ -143,16 +142,15 @@ type place struct {
 
 // place finds where a repository is. Errors: ErrInvalid.
 func (r *Registry) place(repo string) (place, error) {
-	named, err := reference.WithName(repo)
+	named, err := reference.ParseName(repo)
 	if err != nil {
 		return place{}, fmt.Errorf("%w: repository %q: %w", registry.ErrInvalid, repo, err)
 	}
-	domain := reference.Domain(named)
-	if domain == "" || domain != "localhost" && !strings.ContainsAny(domain, ".:") {
+	if d := named.Domain; d == "" || d != "localhost" && !strings.ContainsAny(d, ".:") {
 		return place{}, fmt.Errorf("%w: repository %q names no registry", registry.ErrInvalid, repo)
 	}
-	s, err := r.site(domain)
-	return place{s, reference.Path(named)}, err
+	s, err := r.site(named.Domain)
+	return place{s, named.Path}, err
 }
 
 // path is the URL path below /v2/ of something in the repository.
