@@ -35,14 +35,30 @@ func launchIn(flags uintptr, maps *idMaps) (*launched, error) {
 		// with us until the copy has ended.
 		runtime.LockOSThread()
 		defer runtime.UnlockOSThread()
-		err := l.start(flags, maps)
-		started <- err
-		if err == nil {
-			l.state, l.err = l.process.Wait()
-			close(l.done)
-		}
+		l.stay(flags, maps, started)
 	}()
 	return l, <-started
+}
+
+// stay starts the copy on this thread, and waits for its end.
+func (l *launched) stay(flags uintptr, maps *idMaps, started chan<- error) {
+	if maps != nil && maps.network != "" {
+		inNetwork(maps.network, maps.sysctl, func(err error) {
+			if err == nil {
+				maps.network = ""
+				l.stay(flags, maps, started)
+				return
+			}
+			started <- err
+		})
+		return
+	}
+	err := l.start(flags, maps)
+	started <- err
+	if err == nil {
+		l.state, l.err = l.process.Wait()
+		close(l.done)
+	}
 }
 
 func (l *launched) start(flags uintptr, maps *idMaps) error {

@@ -135,6 +135,7 @@ func (r *runner) startCopy(context.Context) (err error) {
 	maps, owner := newIDMaps(r.Spec)
 	if maps != nil {
 		r.status.Owner = owner
+		maps.network, maps.sysctl = r.plan.takeNetwork()
 		r.launched, err = launchIn(r.flags(), maps)
 	} else {
 		r.launched, err = takeOrLaunch(r.flags())

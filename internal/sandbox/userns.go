@@ -54,6 +54,9 @@ func (p *plan) adaptToUserns(s *specs.Spec) (err error) {
 			m.Data = slices.DeleteFunc(m.Data, func(o string) bool { return o == "gid="+strconv.Itoa(ttyGroup) })
 		}
 	}
+	if gids == 0 { // no group could be named
+		p.Sysctl = slices.DeleteFunc(p.Sysctl, func(v keyValue) bool { return v.Key == "net.ipv4.ping_group_range" })
+	}
 	for i := range p.Sysctl {
 		if v := &p.Sysctl[i]; v.Key == "net.ipv4.ping_group_range" {
 			v.Value = clampRange(v.Value, gids)

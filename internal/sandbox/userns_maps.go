@@ -14,13 +14,17 @@ import (
 )
 
 // idMaps are those of a user namespace that a sandbox begins with.
-type idMaps struct{ uids, gids []syscall.SysProcIDMap }
+type idMaps struct {
+	uids, gids []syscall.SysProcIDMap
+	network    string     // the network namespace to begin in; empty: ours, or a new one
+	sysctl     []keyValue // to be set there
+}
 
 // newIDMaps are the maps of a spec; nil: it shares ours. Where the user of the process is one that there is not
 // in our own namespace, the process gets one in which we are that user: it then sees all that is root's as its own.
 func newIDMaps(s *specs.Spec) (maps *idMaps, owner *rootfs.Owner) {
 	if len(s.Linux.UIDMappings) > 0 {
-		return &idMaps{procMap(s.Linux.UIDMappings), procMap(s.Linux.GIDMappings)}, nil
+		return &idMaps{uids: procMap(s.Linux.UIDMappings), gids: procMap(s.Linux.GIDMappings)}, nil
 	}
 	u := s.Process.User
 	if u.UID == 0 && u.GID == 0 || !inUserns() || rootfs.HasOwner(int(u.UID), int(u.GID)) {
@@ -29,7 +33,7 @@ func newIDMaps(s *specs.Spec) (maps *idMaps, owner *rootfs.Owner) {
 	one := func(id uint32) []syscall.SysProcIDMap {
 		return []syscall.SysProcIDMap{{ContainerID: int(id), HostID: 0, Size: 1}}
 	}
-	return &idMaps{one(u.UID), one(u.GID)}, &rootfs.Owner{UID: int(u.UID), GID: int(u.GID)}
+	return &idMaps{uids: one(u.UID), gids: one(u.GID)}, &rootfs.Owner{UID: int(u.UID), GID: int(u.GID)}
 }
 
 func procMap(list []specs.LinuxIDMapping) []syscall.SysProcIDMap {
