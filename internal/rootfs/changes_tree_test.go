@@ -2,7 +2,6 @@ package rootfs
 
 import (
 	"errors"
-	"fmt"
 	"os"
 	"path/filepath"
 
@@ -113,7 +112,7 @@ var treeCases = []changesCase{
 func move(r root, from, to string) error {
 	err := os.Rename(r.p(from), r.p(to))
 	if !errors.Is(err, unix.EXDEV) {
-		return fmt.Errorf("rename: %v, want EXDEV", err)
+		return err
 	}
 	if err := copyTree(r.p(from), r.p(to)); err != nil {
 		return err

@@ -71,6 +71,7 @@ type unpacker struct {
 	note    func(string)
 	wearer  wearer
 	foreign bool // something has an owner that could not be recorded
+	over    bool // on what is there: marks do what they say
 
 	stack []openDir     // the directory being filled, with those above it
 	dirs  []*layer.Stat // in the order they were made; dressed at the end
@@ -113,6 +114,9 @@ func (u *unpacker) run(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	if u.over {
+		return nil // whoever knows the whole dresses directories
+	}
 	if u.foreign {
 		if err := markLinks(u.root); err != nil {
 			return err
@@ -150,6 +154,9 @@ func (u *unpacker) names(ctx context.Context) error {
 func (u *unpacker) make(ctx context.Context, st *layer.Stat) error {
 	if st.Name == "." {
 		u.dirs = append(u.dirs, st)
+		if u.over && st.Opaque {
+			return clearDir(u.root)
+		}
 		return nil
 	}
 	for parent := path.Dir(st.Name); u.stack[len(u.stack)-1].name != parent; {
@@ -160,6 +167,11 @@ func (u *unpacker) make(ctx context.Context, st *layer.Stat) error {
 		u.stack = u.stack[:len(u.stack)-1]
 	}
 	dir, base := u.stack[len(u.stack)-1], path.Base(st.Name)
+	if u.over {
+		if done, err := u.makeRoom(dir.fd, base, st); done || err != nil {
+			return err
+		}
+	}
 	var err error
 	switch kind := st.Mode & unix.S_IFMT; {
 	case st.Whiteout && dir.opaque:
@@ -203,7 +215,7 @@ func (u *unpacker) mkdir(dir int, base string, st *layer.Stat) error {
 	}
 	u.stack = append(u.stack, openDir{st.Name, fd, st.Opaque})
 	u.dirs = append(u.dirs, st)
-	if st.Opaque {
+	if st.Opaque && !u.over {
 		return u.setMark(fd, "opaque", "y")
 	}
 	return nil

@@ -17,6 +17,7 @@ import (
 // Names under which this program is started again; see Init.
 const (
 	childName = "nacre: sandbox"
+	aboveName = "nacre: chroot"
 	guardName = "nacre: guard"
 	execName  = "nacre: exec"
 	initName  = "nacre: init"
@@ -35,6 +36,8 @@ func Init() {
 	switch os.Args[0] {
 	case childName:
 		runChild()
+	case aboveName:
+		runAbove()
 	case guardName:
 		runGuard()
 	case execName:
@@ -160,10 +163,14 @@ func (c *child) run() error {
 	if err := c.readPlan(); err != nil {
 		return err
 	}
-	for _, step := range []func() error{
+	steps := []func() error{
 		c.enter, c.openSources, c.attachRoot, c.mountAll, c.createHooks, c.leaveHost,
 		c.makeTerminal, c.setNames, c.restrict, c.becomeUser, c.startHooks,
-	} {
+	}
+	if c.Chroot != "" {
+		steps = []func() error{c.enter, c.chroot, c.becomeUser}
+	}
+	for _, step := range steps {
 		if err := step(); err != nil {
 			return err
 		}

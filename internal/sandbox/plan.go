@@ -17,6 +17,7 @@ import (
 // as it can be beforehand: that copy shall only make system calls.
 type plan struct {
 	Root         rootfs.Mount
+	Chroot       string // a directory that is the root, where nothing can be mounted: Root and all about mounts are empty then
 	Scratch      string // an empty directory, which is mounted over
 	ReadonlyRoot bool
 	AllDevices   bool // no rule keeps the process from devices

@@ -25,6 +25,9 @@ func Run(ctx context.Context, c Config) (Status, error) {
 	if ctx.Err() != nil {
 		return Status{}, context.Cause(ctx)
 	}
+	if c.Tree != nil {
+		return runChroot(ctx, c)
+	}
 	p, err := newPlan(&c)
 	if err != nil {
 		return Status{}, fail("sandbox", err)

@@ -31,6 +31,10 @@ type Config struct {
 	Spec *specs.Spec
 	// Root is attached in the new mount namespace; nothing of it is seen outside.
 	Root rootfs.Mount
+	// Tree is the root, in place of Root, where nothing can be mounted: see chroot.go. The Spec's namespaces, mounts and
+	// devices have no effect then; Places are what is there while the process runs.
+	Tree   *rootfs.WorkTree
+	Places []rootfs.Place
 	// Stdin is read until the process ends; nil is empty. A Read that is under way
 	// when the process ends is not waited for.
 	Stdin io.Reader

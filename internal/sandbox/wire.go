@@ -112,7 +112,7 @@ func (p *plan) decode(data []byte) error {
 // carry is the order of the fields.
 func (p *plan) carry(w *wire) {
 	carryRoot(w, &p.Root)
-	for _, s := range []*string{&p.Scratch, &p.Hostname, &p.Domain, &p.Cwd} {
+	for _, s := range []*string{&p.Chroot, &p.Scratch, &p.Hostname, &p.Domain, &p.Cwd} {
 		w.text(s)
 	}
 	for _, b := range []*bool{
