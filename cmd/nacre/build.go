@@ -15,6 +15,7 @@ import (
 
 	"nacre/internal/build"
 	"nacre/internal/image"
+	"nacre/internal/isolation"
 	"nacre/internal/sandbox"
 
 	"github.com/spf13/cobra"
@@ -143,7 +144,10 @@ func runBuild(cmd *cobra.Command, a *app, f buildFlags, dir string) (err error) 
 		o.Debug = a.debugShell(p)
 	}
 	var warnings warningKeeper
-	b := build.Builder{Store: s, Cache: s.Cache(), Sink: warnings.over(p.sink), Images: pulls{a}}
+	b := build.Builder{Store: s, Cache: s.Cache(), Sink: warnings.over(p.sink), Images: pulls{a}, Chroot: a.isolation.Kind == isolation.Chroot}
+	if !a.isolation.Runs() {
+		b.NoRun = a.isolation.WhyNot()
+	}
 	v, err := f.run(cmd.Context(), b, o)
 	if cerr := p.close(err); err == nil {
 		err = cerr

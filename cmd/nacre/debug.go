@@ -62,7 +62,7 @@ func (a *app) runShell(ctx context.Context, config sandbox.Config, shell []strin
 	spec.Process, config.Spec = &process, &spec
 	process.Args = shell
 	config.Stdin, config.Stdout, config.Stderr = a.stdin, a.stderr, a.stderr
-	if process.Terminal = term.IsTerminal(int(a.stdin.Fd())); process.Terminal {
+	if process.Terminal = term.IsTerminal(int(a.stdin.Fd())) && config.Tree == nil; process.Terminal {
 		if !term.IsTerminal(int(a.stderr.Fd())) && term.IsTerminal(int(a.stdout.file.Fd())) {
 			config.Stdout = a.stdout.file
 		}

@@ -9,6 +9,7 @@ import (
 	"path/filepath"
 	"strings"
 
+	"nacre/internal/build"
 	"nacre/internal/isolation"
 	"nacre/internal/sandbox"
 
@@ -66,13 +67,37 @@ func (a *app) isolate(cmd *cobra.Command, args []string) error {
 		}
 	}
 	a.debugIsolation(c)
-	return nil
+	return noContainers(cmd, c)
+}
+
+// noContainers refuses what takes namespaces where there are none.
+func noContainers(cmd *cobra.Command, c isolation.Choice) error {
+	if c.Kind != isolation.Chroot && c.Kind != isolation.None {
+		return nil
+	}
+	switch commandPath(cmd) {
+	case "run", "create", "start", "restart", "exec":
+	default:
+		return nil
+	}
+	err := fmt.Errorf("containers cannot be run here: %s", c.WhyNot())
+	for _, r := range c.Refused {
+		if r.Hint != "" {
+			return &hintError{err, r.Hint}
+		}
+	}
+	return err
+}
+
+// commandPath is a command with those it is below of, but for this program: "image rm".
+func commandPath(cmd *cobra.Command) string {
+	path := strings.TrimPrefix(cmd.CommandPath(), cmd.Root().Name()+" ")
+	return strings.TrimPrefix(path, "container ") // "container rm" is "rm"
 }
 
 // namespaceNeed finds what is said of a command, or of one above it.
 func namespaceNeed(cmd *cobra.Command) func(*app, []string, *pflag.FlagSet) bool {
-	path := strings.TrimPrefix(cmd.CommandPath(), cmd.Root().Name()+" ")
-	path = strings.TrimPrefix(path, "container ") // "container rm" is "rm"
+	path := commandPath(cmd)
 	for {
 		if need := needsNamespace[path]; need != nil {
 			return need
@@ -87,7 +112,7 @@ func namespaceNeed(cmd *cobra.Command) func(*app, []string, *pflag.FlagSet) bool
 
 // isolationFlag is --isolation.
 func isolationFlag(fl *pflag.FlagSet) {
-	fl.String("isolation", "", "how programs are kept apart from this machine: auto, root, userns, single or none (default: NACRE_ISOLATION, else auto)")
+	fl.String("isolation", "", "how programs are kept apart from this machine: auto, root, userns, single, chroot or none (default: NACRE_ISOLATION, else auto)")
 }
 
 func wantedIsolation(fl *pflag.FlagSet) (isolation.Kind, error) {
@@ -115,11 +140,11 @@ func (a *app) enter() error {
 func (a *app) enterFor(err error) error {
 	var start *sandbox.StartError
 	c := a.isolation
+	if _, refused := errors.AsType[*build.NoRunError](err); refused {
+		return &hintError{err, a.runHint()}
+	}
 	if !errors.As(err, &start) || start.Code != sandbox.CodeSandbox {
 		return err
-	}
-	if n := len(c.Refused); c.Kind == isolation.None && n > 0 {
-		return &hintError{err, "programs cannot be run here: " + c.Refused[n-1].Why + "; nacre info says more"}
 	}
 	if c.Inside || c.Kind != isolation.Userns && c.Kind != isolation.Single {
 		return err
@@ -128,6 +153,16 @@ func (a *app) enterFor(err error) error {
 		return errors.Join(err, cerr)
 	}
 	return errors.Join(err, a.enter())
+}
+
+// runHint is what can be done where RUN cannot be executed.
+func (a *app) runHint() string {
+	for _, r := range a.isolation.Refused {
+		if r.Hint != "" && r.Kind != isolation.Root {
+			return r.Hint + "; nacre info says more"
+		}
+	}
+	return "steps that are cached and those without a program (COPY, ADD) do work; nacre info says more"
 }
 
 func refusedHint(err error) error {

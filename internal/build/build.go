@@ -89,6 +89,10 @@ type Builder struct {
 	// Slots is how many RUN steps execute at once; 0: 32. They mostly wait (for
 	// networks, disks, sleeps), so the number of processors is no measure.
 	Slots int
+	// Chroot has RUN steps executed without namespaces and mounts, which takes root.
+	Chroot bool
+	// NoRun is why RUN steps cannot be executed at all; empty: they can.
+	NoRun string
 	HTTP  remote.Client // gets files from URLs; the zero value is ready
 }
 

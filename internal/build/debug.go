@@ -8,6 +8,7 @@ import (
 	"sync/atomic"
 
 	"nacre/internal/graph"
+	"nacre/internal/rootfs"
 	"nacre/internal/sandbox"
 )
 
@@ -85,6 +86,9 @@ func (w *work) around(ctx context.Context) (sandbox.Config, error) {
 	}
 	set := w.step.Setting
 	op := &graph.Run{Env: set.Env, Dir: set.Dir, User: set.User, Network: w.o.Network}
+	if w.Chroot {
+		return w.aroundTree(ctx, op, lower)
+	}
 	net, _, err := w.network(ctx, op)
 	if err != nil {
 		return sandbox.Config{}, err
@@ -96,6 +100,21 @@ func (w *work) around(ctx context.Context) (sandbox.Config, error) {
 	if config.Root, err = w.mount(ctx, lower); err != nil {
 		return sandbox.Config{}, err
 	}
+	return config, nil
+}
+
+// aroundTree is around where nothing can be mounted.
+func (w *work) aroundTree(ctx context.Context, op *graph.Run, lower *rootfs.FS) (sandbox.Config, error) {
+	config, err := w.treeConfig(op, lower)
+	if err != nil {
+		return sandbox.Config{}, err
+	}
+	t, err := w.takeTree(ctx, lower)
+	if err != nil {
+		return sandbox.Config{}, err
+	}
+	w.temp = append(w.temp, func() { w.giveTree(t, false) })
+	config.Tree = t.WorkTree
 	return config, nil
 }
 

@@ -27,13 +27,7 @@ func (w *work) mounts(ctx context.Context, op *graph.Run, config *sandbox.Config
 	if err != nil {
 		return err
 	}
-	// Programs find the first of the agents.
-	first := slices.IndexFunc(op.Mounts, func(m graph.Mount) bool { return m.Type == graph.MountSSH })
-	if p := config.Spec.Process; first >= 0 && !hasEnv(p.Env, "SSH_AUTH_SOCK") {
-		p.Env = append(p.Env, "SSH_AUTH_SOCK="+op.Mounts[first].Target)
-	}
-	list := slices.Clone(op.Mounts)
-	slices.SortStableFunc(list, func(a, b graph.Mount) int { return strings.Compare(a.Target, b.Target) })
+	list := w.sortedMounts(op, config)
 	for _, m := range list {
 		switch m.Type {
 		case graph.MountBind:
@@ -55,6 +49,17 @@ func (w *work) mounts(ctx context.Context, op *graph.Run, config *sandbox.Config
 	}
 	config.Files = uncovered(config.Files, list)
 	return nil
+}
+
+// sortedMounts are the mounts of a RUN in the order of their targets. Programs find the first of the agents.
+func (w *work) sortedMounts(op *graph.Run, config *sandbox.Config) []graph.Mount {
+	first := slices.IndexFunc(op.Mounts, func(m graph.Mount) bool { return m.Type == graph.MountSSH })
+	if p := config.Spec.Process; first >= 0 && !hasEnv(p.Env, "SSH_AUTH_SOCK") {
+		p.Env = append(p.Env, "SSH_AUTH_SOCK="+op.Mounts[first].Target)
+	}
+	list := slices.Clone(op.Mounts)
+	slices.SortStableFunc(list, func(a, b graph.Mount) int { return strings.Compare(a.Target, b.Target) })
+	return list
 }
 
 func options(m graph.Mount) []string {

@@ -94,6 +94,22 @@ func (w *work) bindContext(ctx context.Context, m graph.Mount) (rootfs.Lower, er
 	return rootfs.Lower{Dir: files}, unpack(ctx, dir, files)
 }
 
+// copyOut copies a file or directory of f to files/ in dir, as boundName.
+func copyOut(ctx context.Context, f copier.Tree, name, dir string, o copier.Options) error {
+	plan := copier.New(nil)
+	if err := plan.Copy(f, name, "/"+boundName, o); err != nil {
+		return err
+	}
+	if _, err := layer.Write(ctx, dir, plan.Files()); err != nil {
+		return err
+	}
+	files := filepath.Join(dir, "files")
+	if err := os.Mkdir(files, 0o755); err != nil {
+		return err
+	}
+	return unpack(ctx, dir, files)
+}
+
 // unpack writes the files of the layer in dir to the empty directory to.
 func unpack(ctx context.Context, dir, to string) error {
 	l, err := layer.Open(dir)

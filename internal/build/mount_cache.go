@@ -133,6 +133,9 @@ func (w *work) cacheOptions(ctx context.Context, m graph.Mount) store.CacheDirOp
 		ID: m.ID, Variant: variant(m, w.variants[originOf(m)]), Sharing: store.Sharing(m.Sharing),
 		Mode: value(m.Mode, 0o755), UID: int(value(m.UID, 0)), GID: int(value(m.GID, 0)),
 	}
+	if w.Chroot && o.Sharing != store.SharingPrivate {
+		o.Sharing = store.SharingLocked // it is moved into the root of one step
+	}
 	if originOf(m) != (origin{}) {
 		o.Fill = func(dir string) error { return w.fillCache(ctx, m, dir) }
 	}

@@ -46,11 +46,17 @@ func (e *ExitError) Error() string {
 // run executes a RUN step: the root below it mounted with a writable side, the
 // program in a sandbox on it, the writable side made into a layer.
 func (w *work) run(ctx context.Context, op *graph.Run) (cache.Output, error) {
+	if w.NoRun != "" {
+		return cache.Output{}, &NoRunError{w.NoRun}
+	}
 	select {
 	case w.slots <- struct{}{}:
 		defer func() { <-w.slots }()
 	case <-ctx.Done():
 		return cache.Output{}, ctx.Err()
+	}
+	if w.Chroot {
+		return w.runInTree(ctx, op)
 	}
 	lower, err := w.lower(ctx)
 	if err != nil {

@@ -56,7 +56,10 @@ func (s *solver) dropScratch() {
 	for _, f := range s.idle {
 		f.remove()
 	}
-	s.idle = nil
+	for _, t := range s.trees {
+		s.dropTree(t)
+	}
+	s.idle, s.trees = nil, nil
 }
 
 // rootOf is the root directory of a file system; nil if that cannot be told.

@@ -86,6 +86,8 @@ type solver struct {
 	removing  sync.WaitGroup
 	scratchMu sync.Mutex
 	idle      []*scratch // for RUN steps to come
+	trees     []*workTree
+	toldTree  sync.Once
 
 	nothing atomic.Pointer[layer.Info] // a layer without entries, once one was made
 

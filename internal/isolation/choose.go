@@ -31,12 +31,12 @@ func Choose(want Kind) (Choice, error) {
 	if os.Geteuid() == 0 {
 		return chooseAsRoot(c, want)
 	}
-	for _, kind := range []Kind{Root, Userns, Single} {
+	for _, kind := range []Kind{Root, Userns, Single, Chroot} {
 		if want != Auto && want != kind {
 			continue
 		}
 		var err *RefusedError
-		if m.kind == markRefused && kind != Root {
+		if m.kind == markRefused && kind != Root && kind != Chroot {
 			err = refusedByKernel(kind)
 		} else {
 			err = c.try(kind)
@@ -49,26 +49,11 @@ func Choose(want Kind) (Choice, error) {
 		}
 		c.Refused = append(c.Refused, err.Refusal)
 	}
-	if want != Auto {
-		return c, &RefusedError{Refusal{Kind: want, Why: "it is for root"}}
-	}
 	c.Kind, c.Why = None, noneWhy
 	return c, nil
 }
 
 const noneWhy = "programs cannot be run, neither by RUN nor by run; what needs none works"
-
-// chooseAsRoot is for who is root already, of the machine or of some container.
-func chooseAsRoot(c Choice, want Kind) (Choice, error) {
-	switch want {
-	case Auto, Root:
-		c.Kind, c.Why = Root, "root, with mounts of its own"
-		return c, nil
-	case Userns, Single:
-		return c, &RefusedError{Refusal{Kind: want, Why: "it is for users other than root", Hint: "run --userns=auto keeps a container's root apart from the machine's"}}
-	}
-	return c, &RefusedError{Refusal{Kind: want, Why: "it is not known"}}
-}
 
 // inside is the choice of a process that has entered its namespace.
 func inside(m marker) (Choice, error) {
@@ -109,8 +94,8 @@ func (c *Choice) describe() string {
 
 // try makes kind the choice if nothing speaks against it.
 func (c *Choice) try(kind Kind) *RefusedError {
-	if kind == Root {
-		return &RefusedError{Refusal{Kind: Root, Why: "the user is not root"}}
+	if kind == Root || kind == Chroot {
+		return &RefusedError{Refusal{Kind: kind, Why: "the user is not root"}}
 	}
 	refuse := func(why, hint string) *RefusedError {
 		return &RefusedError{Refusal{kind, why, hint}}
@@ -268,6 +253,7 @@ func (c Choice) Tried(want Kind) (Choice, error) {
 	if c.Kind == Userns {
 		c.Refused = append(c.Refused, refusedByKernel(Single).Refusal)
 	}
+	c.Refused = append(c.Refused, Refusal{Kind: Chroot, Why: "the user is not root"})
 	c.UIDs, c.GIDs, c.Kind, c.Why = nil, nil, None, noneWhy
 	return c, nil
 }

@@ -1,7 +1,7 @@
 // Package isolation finds out how programs can be kept apart from the machine here, and
 // makes the best of it: root mounts what it likes; an ordinary user gets a user namespace,
-// with the subordinate ids of /etc/subuid or with the one id there is; and where there
-// is no namespace to be had, what needs none still works.
+// with the subordinate ids of /etc/subuid or with the one id there is; root without the right to mount, as
+// in most containers, runs what a build runs by chroot; and where nothing is to be had, what runs no program still works.
 //
 // A command that needs a user namespace enters it as a whole, before it does anything
 // else, and stays the process it was: same number, same parent, same terminal (Enter). All it
@@ -27,7 +27,7 @@ const (
 )
 
 // kinds are those that can be asked for.
-var kinds = [...]Kind{Auto, Root, Userns, Single, None}
+var kinds = [...]Kind{Auto, Root, Userns, Single, Chroot, None}
 
 // Parse reads a kind; an empty text is Auto, and so is docker's "default".
 func Parse(s string) (Kind, error) {
@@ -75,3 +75,15 @@ func (e *RefusedError) Error() string {
 
 // Runs tells whether programs can be run this way.
 func (c Choice) Runs() bool { return c.Kind != None }
+
+// WhyNot is what was refused, in words.
+func (c Choice) WhyNot() string {
+	if len(c.Refused) == 0 {
+		return "isolation " + string(c.Kind) + " was asked for"
+	}
+	var list []string
+	for _, r := range c.Refused {
+		list = append(list, string(r.Kind)+": "+r.Why)
+	}
+	return strings.Join(list, "; ")
+}

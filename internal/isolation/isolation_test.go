@@ -59,7 +59,7 @@ func TestScriptTooLong(t *testing.T) {
 }
 
 func TestParse(t *testing.T) {
-	for text, want := range map[string]Kind{"": Auto, "auto": Auto, "default": Auto, "root": Root, "userns": Userns, "single": Single, "none": None} {
+	for text, want := range map[string]Kind{"": Auto, "auto": Auto, "default": Auto, "root": Root, "userns": Userns, "single": Single, "chroot": Chroot, "none": None} {
 		if got, err := Parse(text); err != nil || got != want {
 			t.Errorf("%q: %q, %v", text, got, err)
 		}

@@ -65,8 +65,6 @@ func (t *WorkTree) Apply(ctx context.Context, whole *FS, layers ...*layer.Layer)
 			l: l, root: t.root, note: t.note, wearer: newWearer(t.note),
 			stack: []openDir{{name: ".", fd: t.root}}, over: true,
 		}
-		// An owner that does not exist here cannot be recorded: these files are what programs see.
-		u.wearer.records = false
 		if err := u.run(ctx); err != nil {
 			return fmt.Errorf("unpack layer: %w", err)
 		}

@@ -27,6 +27,7 @@ func (t *WorkTree) Changes(ctx context.Context, lower *FS) iter.Seq2[layer.File,
 		t.known, t.made, t.left, t.times = nil, nil, nil, nil
 		w := &worktreeWalk{t: t, changes: changes{
 			ctx: ctx, upper: t.dir, mark: noMark, lower: lower, yield: yield, note: t.note, root: t.root, links: map[inode]string{},
+			owners: newOwners(Mount{}, ChangesOptions{}),
 		}}
 		k, err := w.compare(before)
 		if err == nil {
@@ -256,7 +257,10 @@ func (w *worktreeWalk) compare(before *known) (*known, error) {
 		if err := unix.Fstat(w.root, &st); err != nil {
 			return os.NewSyscallError("fstat", err)
 		}
-		f, _, err := w.file(w.root, "", ".", &st)
+		f, marks, err := w.file(w.root, "", ".", &st)
+		if err == nil {
+			err = w.owners.settle(&f, w.root, "", marks, nil)
+		}
 		if err != nil {
 			return err
 		}
@@ -313,7 +317,10 @@ func (w *worktreeWalk) changed(d *workDir, name, base string, st *unix.Stat_t, o
 	if first, given := w.links[id]; given {
 		return w.give(layer.File{Entry: layer.Entry{Name: name, Mode: st.Mode, Hard: true, Link: first, ModTime: mtime(st)}})
 	}
-	f, _, err := w.file(d.fd, base, name, st)
+	f, marks, err := w.file(d.fd, base, name, st)
+	if err == nil {
+		err = w.owners.settle(&f, d.fd, base, marks, func() (*node, error) { return w.lower.lookup(name) })
+	}
 	if err != nil {
 		return err
 	}
@@ -383,7 +390,10 @@ func sameContent(a, b io.Reader) (bool, error) {
 }
 
 func (w *worktreeWalk) compareDir(d *workDir, name, base string, st *unix.Stat_t, old *known) error {
-	f, _, err := w.file(d.fd, base, name, st)
+	f, marks, err := w.file(d.fd, base, name, st)
+	if err == nil {
+		err = w.owners.settle(&f, d.fd, base, marks, nil)
+	}
 	if err != nil {
 		return err
 	}
