@@ -20,7 +20,7 @@ type attestFlags struct {
 func (f *attestFlags) register(fl *pflag.FlagSet) {
 	fl.StringVar(&f.provenance, "provenance", "false", "accepted where it is false: no attestations are made")
 	fl.StringVar(&f.sbom, "sbom", "false", "accepted where it is false: no attestations are made")
-	fl.StringArrayVar(&f.attest, "attest", nil, "accepted with disabled=true: no attestations are made")
+	listVar(fl, &f.attest, "attest", "", "accepted with disabled=true: no attestations are made")
 	for _, name := range []string{"provenance", "sbom", "attest"} {
 		fl.MarkHidden(name)
 	}

@@ -40,7 +40,7 @@ func builderDuCommand(a *app) *cobra.Command {
 	}
 	fl := cmd.Flags()
 	fl.StringVar(&format, "format", "", `"table", "json" or a Go template`)
-	fl.StringArrayVar(&filters, "filter", nil, cacheFilters)
+	listVar(fl, &filters, "filter", "", cacheFilters)
 	fl.BoolVar(&verbose, "verbose", false, "show all that is known of each, and by what the cache is trimmed")
 	return cmd
 }

@@ -37,7 +37,7 @@ func builderPruneCommand(a *app) *cobra.Command {
 func (p *cachePrune) register(fl *pflag.FlagSet) {
 	fl.BoolVarP(&p.all, "all", "a", false, "also records of what images are made of")
 	fl.BoolVarP(&p.force, "force", "f", false, "do not ask")
-	fl.StringArrayVar(&p.filters, "filter", nil, cacheFilters)
+	listVar(fl, &p.filters, "filter", "", cacheFilters)
 	fl.BoolVar(&p.verbose, "verbose", false, "list what was removed, one by one")
 	fl.StringVar(&p.reserved, "reserved-space", "", "keep what was used last, up to this size or share of the disk, whatever else is asked for")
 	fl.StringVar(&p.reserved, "keep-storage", "", "the older name of --reserved-space")

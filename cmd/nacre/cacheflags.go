@@ -24,8 +24,8 @@ import (
 type cacheFlags struct{ from, to []string }
 
 func (c *cacheFlags) register(fl *pflag.FlagSet) {
-	fl.StringArrayVar(&c.from, "cache-from", nil, "type=local,src=DIR, type=registry,ref=NAME or type=s3,bucket=BUCKET: cache of an earlier build to look into (mounts=true: what RUN --mount=type=cache keeps, too); may be repeated")
-	fl.StringArrayVar(&c.to, "cache-to", nil, "type=local,dest=DIR, type=registry,ref=NAME[,mode=min|max], type=s3,bucket=BUCKET or type=inline: where to write this build's cache (mounts=true: with what RUN --mount=type=cache keeps); may be repeated")
+	listVar(fl, &c.from, "cache-from", "", "type=local,src=DIR, type=registry,ref=NAME or type=s3,bucket=BUCKET: cache of an earlier build to look into (mounts=true: what RUN --mount=type=cache keeps, too); may be repeated")
+	listVar(fl, &c.to, "cache-to", "", "type=local,dest=DIR, type=registry,ref=NAME[,mode=min|max], type=s3,bucket=BUCKET or type=inline: where to write this build's cache (mounts=true: with what RUN --mount=type=cache keeps); may be repeated")
 }
 
 func (c *cacheFlags) apply(a *app, o *build.Options) error {

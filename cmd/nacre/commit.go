@@ -40,7 +40,7 @@ What is mounted in it is no part of that. Its processes stand still meanwhile, w
 	fl := cmd.Flags()
 	fl.StringVarP(&f.author, "author", "a", "", "author of the image")
 	fl.StringVarP(&f.message, "message", "m", "", "comment for the image's history")
-	fl.StringArrayVarP(&f.changes, "change", "c", nil, "Dockerfile instruction to apply, such as 'CMD [\"sh\"]'; may be repeated")
+	listVar(fl, &f.changes, "change", "c", "Dockerfile instruction to apply, such as 'CMD [\"sh\"]'; may be repeated")
 	fl.BoolVarP(&f.pause, "pause", "p", true, "let the container's processes stand still meanwhile")
 	return cmd
 }

@@ -19,16 +19,10 @@ func containerCommand(a *app) *cobra.Command {
 		RunE:    group,
 	}
 	cmd.AddCommand(containerListCommand(a), containerInspectCommand(a), containerPruneCommand(a))
-	cmd.AddCommand(containerVerbs(a)...)
-	return cmd
-}
-
-// containerVerbs are the commands on containers that are there with and without "container" before them.
-func containerVerbs(a *app) []*cobra.Command {
-	return []*cobra.Command{
-		runCommand(a), createCommand(a), startCommand(a), stopCommand(a), restartCommand(a), killCommand(a), waitCommand(a), removeCommand(a),
-		logsCommand(a), attachCommand(a), execCommand(a), diffCommand(a), exportCommand(a), commitCommand(a), renameCommand(a), pauseCommand(a), unpauseCommand(a), portCommand(a),
+	for _, c := range containerVerbs {
+		cmd.AddCommand(c.make(a))
 	}
+	return cmd
 }
 
 // containers gives access to the containers of the store.

@@ -18,11 +18,11 @@ type mountFlags struct {
 }
 
 func (f *mountFlags) register(fl *pflag.FlagSet) {
-	fl.StringArrayVarP(&f.Volumes, "volume", "v", nil, "[HOST:|VOLUME:]CONTAINER[:OPTIONS], a directory, file or volume to be seen inside")
-	fl.StringArrayVar(&f.Mounts, "mount", nil, "type=bind|volume|tmpfs|image,source=...,target=...[,readonly,...]: the same at more length")
-	fl.StringArrayVar(&f.Tmpfs, "tmpfs", nil, "PATH[:OPTIONS], a directory in memory: size=64m, mode=1777, exec, ...")
+	listVar(fl, &f.Volumes, "volume", "v", "[HOST:|VOLUME:]CONTAINER[:OPTIONS], a directory, file or volume to be seen inside")
+	listVar(fl, &f.Mounts, "mount", "", "type=bind|volume|tmpfs|image,source=...,target=...[,readonly,...]: the same at more length")
+	listVar(fl, &f.Tmpfs, "tmpfs", "", "PATH[:OPTIONS], a directory in memory: size=64m, mode=1777, exec, ...")
 	fl.StringVar(&f.driver, "volume-driver", "", "of volumes that -v makes: local is the one there is")
-	fl.StringArrayVar(&f.VolumesFrom, "volumes-from", nil, "CONTAINER[:ro], mount what that container has mounted")
+	listVar(fl, &f.VolumesFrom, "volumes-from", "", "CONTAINER[:ro], mount what that container has mounted")
 }
 
 func (f *mountFlags) apply(cfg *container.Config, _ image.Config) (err error) {

@@ -21,7 +21,7 @@ type resourceFlags struct {
 }
 
 func (f *resourceFlags) register(fl *pflag.FlagSet) {
-	fl.StringArrayVar(&f.ulimits, "ulimit", nil, "NAME=SOFT[:HARD], such as nofile=1024:4096; -1 is unlimited; may be repeated")
+	listVar(fl, &f.ulimits, "ulimit", "", "NAME=SOFT[:HARD], such as nofile=1024:4096; -1 is unlimited; may be repeated")
 	fl.StringVar(&f.shm, "shm-size", "", "size of /dev/shm, such as 128m (default 64m)")
 	fl.StringVarP(&f.memory, "memory", "m", "", "memory that it may use, such as 512m")
 	fl.StringVar(&f.swap, "memory-swap", "", "memory and swap that it may use together; -1 is unlimited (default: twice --memory)")

@@ -19,7 +19,7 @@ type securityFlags struct {
 
 func (f *securityFlags) register(fl *pflag.FlagSet) {
 	fl.StringVar(&f.userns, "userns", "", "auto: as root, give the container a user namespace of its own, whose root is nobody on this machine; host: none (default)")
-	fl.StringArrayVar(&f.options, "security-opt", nil, "no-new-privileges: setuid programs give nothing")
+	listVar(fl, &f.options, "security-opt", "", "no-new-privileges: setuid programs give nothing")
 }
 
 // apply takes the options that hold here; others would be passed over.

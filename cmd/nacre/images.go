@@ -50,7 +50,7 @@ func imageListCommand(a *app) *cobra.Command {
 	fl.BoolVarP(&f.quiet, "quiet", "q", false, "print IDs and nothing else")
 	fl.BoolVar(&f.digests, "digests", false, "show digests")
 	fl.BoolVar(&f.noTrunc, "no-trunc", false, "do not shorten IDs")
-	fl.StringArrayVarP(&f.filters, "filter", "f", nil, "dangling=BOOL, label=KEY[=VALUE], before=IMAGE, since=IMAGE, until=TIME or reference=PATTERN")
+	listVar(fl, &f.filters, "filter", "f", "dangling=BOOL, label=KEY[=VALUE], before=IMAGE, since=IMAGE, until=TIME or reference=PATTERN")
 	fl.StringVar(&f.format, "format", "", `"table", "json", "table TEMPLATE" or a Go template`)
 	return cmd
 }

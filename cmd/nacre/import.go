@@ -36,7 +36,7 @@ func importCommand(a *app) *cobra.Command {
 			return runImport(cmd.Context(), a, f, args)
 		},
 	}
-	cmd.Flags().StringArrayVarP(&f.changes, "change", "c", nil, "Dockerfile instruction to apply, such as 'CMD [\"sh\"]'; may be repeated")
+	listVar(cmd.Flags(), &f.changes, "change", "c", "Dockerfile instruction to apply, such as 'CMD [\"sh\"]'; may be repeated")
 	cmd.Flags().StringVarP(&f.message, "message", "m", "", "comment for the image's history")
 	cmd.Flags().StringVar(&f.platform, "platform", "", "platform of the image (default: this machine's)")
 	return cmd

@@ -25,7 +25,7 @@ type limitFlags struct {
 }
 
 func (f *limitFlags) register(fl *pflag.FlagSet) {
-	fl.StringArrayVar(&f.ulimits, "ulimit", nil, "NAME=SOFT[:HARD] for RUN steps, such as nofile=1024:4096; -1 is unlimited; may be repeated")
+	listVar(fl, &f.ulimits, "ulimit", "", "NAME=SOFT[:HARD] for RUN steps, such as nofile=1024:4096; -1 is unlimited; may be repeated")
 	fl.StringVar(&f.shm, "shm-size", "", "size of /dev/shm of RUN steps, such as 128m (default 64m)")
 	fl.StringVarP(&f.memory, "memory", "m", "", "memory that a RUN step may use, such as 512m")
 	fl.StringVar(&f.swap, "memory-swap", "", "memory and swap that a RUN step may use together; -1 is unlimited (default: twice --memory)")
@@ -46,7 +46,7 @@ func (f *limitFlags) registerAccepted(fl *pflag.FlagSet) {
 	fl.BoolVar(&f.keep, "rm", true, "accepted for docker's sake: nothing is left behind in any case")
 	fl.BoolVar(&f.force, "force-rm", false, "accepted for docker's sake: nothing is left behind in any case")
 	fl.BoolVar(&f.compress, "compress", false, "accepted for docker's sake: a context is sent nowhere")
-	fl.StringArrayVar(&f.security, "security-opt", nil, "no-new-privileges for RUN steps")
+	listVar(fl, &f.security, "security-opt", "", "no-new-privileges for RUN steps")
 	for _, name := range []string{"builder", "rm", "force-rm", "compress", "security-opt"} {
 		fl.MarkHidden(name)
 	}

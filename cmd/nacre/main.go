@@ -50,7 +50,7 @@ func run(args []string) int {
 	// terminal and from the wrapper (sudo, make, timeout) that passes it on.
 	context.AfterFunc(ctx, func() { time.AfterFunc(time.Second, stop) })
 	a := &app{stdin: os.Stdin, stdout: &output{file: os.Stdout}, stderr: os.Stderr}
-	root := newRoot(a)
+	root := newRoot(a, args)
 	root.SetArgs(args)
 	cmd, err := root.ExecuteContextC(ctx)
 	if cerr := a.close(); err == nil {
@@ -104,7 +104,8 @@ func (e *exitError) Error() string {
 
 func (e *exitError) Unwrap() error { return e.err }
 
-func newRoot(a *app) *cobra.Command {
+// newRoot is nacre with what args call of its commands.
+func newRoot(a *app, args []string) *cobra.Command {
 	root := &cobra.Command{
 		Use:   "nacre",
 		Short: "Container images, whole: build, keep, move, run and examine them",
@@ -120,7 +121,8 @@ that docker's users know.`,
 		Args:          cobra.ArbitraryArgs,
 		RunE:          group,
 		// Flags before the command are nacre's: -l is a label to run, and the log's level here.
-		TraverseChildren: true,
+		TraverseChildren:  true,
+		CompletionOptions: cobra.CompletionOptions{DisableDefaultCmd: true}, // ours is among the commands
 	}
 	root.SetVersionTemplate("nacre version {{.Version}}\n")
 	f := root.PersistentFlags()
@@ -128,14 +130,7 @@ that docker's users know.`,
 	f.StringVarP(&a.logLevel, "log-level", "l", "info", "what to say besides results: error, warn, info or debug")
 	root.SetOut(a.stdout)
 	root.SetErr(a.stderr)
-	root.AddCommand(
-		buildCommand(a), imagesCommand(a), imageCommand(a), historyCommand(a), inspectCommand(a),
-		tagCommand(a), rmiCommand(a), saveCommand(a), loadCommand(a), importCommand(a),
-		containerCommand(a), psCommand(a),
-		pullCommand(a), pushCommand(a), copyCommand(a), syncCommand(a), registryCommand(a), loginCommand(a), logoutCommand(a),
-		serveCommand(a), volumeCommand(a), systemCommand(a), builderCommand(a), versionCommand(a), infoCommand(a), completionCommand(a),
-	)
-	root.AddCommand(containerVerbs(a)...)
+	addCommands(root, a, args)
 	root.SetHelpCommand(helpCommand())
 	root.PersistentPreRunE = func(cmd *cobra.Command, args []string) error {
 		switch a.logLevel {

@@ -51,7 +51,7 @@ func containerListCommand(a *app) *cobra.Command {
 	fl.IntVarP(&f.last, "last", "n", -1, "as many of those made last")
 	fl.BoolVarP(&f.size, "size", "s", false, "show what they take of the disk")
 	fl.BoolVar(&f.noTrunc, "no-trunc", false, "do not shorten anything")
-	fl.StringArrayVarP(&f.filters, "filter", "f", nil, "id, name, status, label, ancestor, exited, before, since, health, volume, network, publish, expose or is-task, =VALUE")
+	listVar(fl, &f.filters, "filter", "f", "id, name, status, label, ancestor, exited, before, since, health, volume, network, publish, expose or is-task, =VALUE")
 	fl.StringVar(&f.format, "format", "", `"table", "json", "table TEMPLATE" or a Go template`)
 	fl.StringVar(&a.logLevel, "log-level", "info", "what to say besides results: error, warn, info or debug") // -l is another here
 	return cmd

@@ -39,9 +39,9 @@ digest, unless it is appended to or annotated.`,
 		RunE: func(cmd *cobra.Command, args []string) error { return runIndex(cmd.Context(), a, f, args) },
 	}
 	fl := cmd.Flags()
-	fl.StringArrayVarP(&f.names, "tag", "t", nil, "name of the index; may be repeated")
+	listVar(fl, &f.names, "tag", "t", "name of the index; may be repeated")
 	fl.BoolVar(&f.append, "append", false, "add to what the first name stands for, and replace what is for the same platform")
-	fl.StringArrayVar(&f.annotations, "annotation", nil, "KEY=VALUE to annotate the index with; may be repeated")
+	listVar(fl, &f.annotations, "annotation", "", "KEY=VALUE to annotate the index with; may be repeated")
 	fl.BoolVar(&f.dry, "dry-run", false, "print the index and push nothing")
 	fl.BoolVarP(&f.quiet, "quiet", "q", false, "print the digest and nothing else")
 	fl.StringVar(&f.progress, "progress", "auto", "how progress is shown: auto, plain, tty, rawjson or quiet")

@@ -157,7 +157,7 @@ func containerPruneCommand(a *app) *cobra.Command {
 	}
 	fl := cmd.Flags()
 	fl.BoolVarP(&f.force, "force", "f", false, "do not ask")
-	fl.StringArrayVar(&f.filters, "filter", nil, "until=TIME, label=KEY[=VALUE] or label!=KEY[=VALUE]")
+	listVar(fl, &f.filters, "filter", "", "until=TIME, label=KEY[=VALUE] or label!=KEY[=VALUE]")
 	return cmd
 }
 

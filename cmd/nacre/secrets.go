@@ -20,10 +20,10 @@ import (
 type grants struct{ secrets, ssh, allow, deviceDirs []string }
 
 func (g *grants) register(fl *pflag.FlagSet) {
-	fl.StringArrayVar(&g.secrets, "secret", nil, "id=ID[,src=FILE|,env=NAME] for RUN --mount=type=secret; may be repeated")
-	fl.StringArrayVar(&g.ssh, "ssh", nil, "default|ID[=SOCKET|KEY[,KEY]]: SSH agent or private keys for RUN --mount=type=ssh; may be repeated")
-	fl.StringArrayVar(&g.allow, "allow", nil, "what RUN may ask for: network.host, security.insecure, device[=NAME[,alias=NAME]]; may be repeated")
-	fl.StringArrayVar(&g.deviceDirs, "cdi-spec-dir", nil, "where RUN --device finds CDI specs (default: $NACRE_CDI_SPEC_DIRS, else /etc/cdi and /var/run/cdi); may be repeated")
+	listVar(fl, &g.secrets, "secret", "", "id=ID[,src=FILE|,env=NAME] for RUN --mount=type=secret; may be repeated")
+	listVar(fl, &g.ssh, "ssh", "", "default|ID[=SOCKET|KEY[,KEY]]: SSH agent or private keys for RUN --mount=type=ssh; may be repeated")
+	listVar(fl, &g.allow, "allow", "", "what RUN may ask for: network.host, security.insecure, device[=NAME[,alias=NAME]]; may be repeated")
+	listVar(fl, &g.deviceDirs, "cdi-spec-dir", "", "where RUN --device finds CDI specs (default: $NACRE_CDI_SPEC_DIRS, else /etc/cdi and /var/run/cdi); may be repeated")
 }
 
 // apply adds the grants to o. done ends what serves them.

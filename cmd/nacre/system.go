@@ -144,7 +144,7 @@ func (f *pruneFlags) register(cmd *cobra.Command) {
 	fl := cmd.Flags()
 	fl.BoolVarP(&f.all, "all", "a", false, "also images that have a name")
 	fl.BoolVarP(&f.force, "force", "f", false, "do not ask")
-	fl.StringArrayVar(&f.filters, "filter", nil, "until=TIME, label=KEY[=VALUE] or label!=KEY[=VALUE]")
+	listVar(fl, &f.filters, "filter", "", "until=TIME, label=KEY[=VALUE] or label!=KEY[=VALUE]")
 }
 
 func runPrune(cmd *cobra.Command, a *app, f pruneFlags, what string, cache bool) error {

@@ -77,8 +77,8 @@ mounted in its place, as mount(8) takes them, in each container that uses it.`,
 	}
 	fl := cmd.Flags()
 	fl.StringVarP(&o.Driver, "driver", "d", "local", "local is the one there is")
-	fl.StringArrayVar(&labels, "label", nil, "KEY[=VALUE] kept with the volume")
-	fl.StringArrayVarP(&options, "opt", "o", nil, "type=FILESYSTEM, device=WHAT or o=OPTIONS: mounted in place of a directory")
+	listVar(fl, &labels, "label", "", "KEY[=VALUE] kept with the volume")
+	listVar(fl, &options, "opt", "o", "type=FILESYSTEM, device=WHAT or o=OPTIONS: mounted in place of a directory")
 	return cmd
 }
 
@@ -139,7 +139,7 @@ func volumeListCommand(a *app) *cobra.Command {
 	}
 	fl := cmd.Flags()
 	fl.BoolVarP(&quiet, "quiet", "q", false, "print names and nothing else")
-	fl.StringArrayVarP(&filters, "filter", "f", nil, "dangling=BOOL, driver=DRIVER, label=KEY[=VALUE] or name=PART")
+	listVar(fl, &filters, "filter", "f", "dangling=BOOL, driver=DRIVER, label=KEY[=VALUE] or name=PART")
 	fl.StringVar(&format, "format", "", `"table", "json", "table TEMPLATE" or a Go template`)
 	return cmd
 }

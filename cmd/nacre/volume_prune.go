@@ -47,7 +47,7 @@ func volumePruneCommand(a *app) *cobra.Command {
 	fl := cmd.Flags()
 	fl.BoolVarP(&f.all, "all", "a", false, "also volumes that have a name")
 	fl.BoolVarP(&f.force, "force", "f", false, "do not ask")
-	fl.StringArrayVar(&f.filters, "filter", nil, "label=KEY[=VALUE], label!=KEY[=VALUE] or all=BOOL")
+	listVar(fl, &f.filters, "filter", "", "label=KEY[=VALUE], label!=KEY[=VALUE] or all=BOOL")
 	return cmd
 }
 
