@@ -55,6 +55,7 @@ var containerVerbs = [...]command{
 	{"logs", logsCommand},
 	{"attach", attachCommand},
 	{"exec", execCommand},
+	{"cp", cpCommand},
 	{"diff", diffCommand},
 	{"export", exportCommand},
 	{"commit", commitCommand},

@@ -19,9 +19,8 @@ type copyFlags struct {
 func copyCommand(a *app) *cobra.Command {
 	var f copyFlags
 	cmd := &cobra.Command{
-		Use:     "copy [OPTIONS] SOURCE DESTINATION",
-		Aliases: []string{"cp"},
-		Short:   "Copy an image between registries, layouts and archives",
+		Use:   "copy [OPTIONS] SOURCE DESTINATION",
+		Short: "Copy an image between registries, layouts and archives",
 		Long: `Copy an image from one place to another as it is, with its digest, without going through
 the store. A place is the name of an image in a registry (docker://NAME or just NAME), an OCI
 layout (oci:DIR[:TAG] or oci:DIR@DIGEST), an archive (oci-archive:FILE[:NAME],

@@ -5,7 +5,9 @@ import (
 	"errors"
 	"fmt"
 
+	"nacre/internal/rootfs"
 	"nacre/internal/sandbox"
+	"nacre/internal/within"
 )
 
 // ExecOptions are what else to run in a container. Args are needed; what is empty is as the container has it.
@@ -60,3 +62,8 @@ func (c *Container) mayExec(s Status) error {
 
 // errNoArgs: there is nothing to execute.
 var errNoArgs = errors.New("no command to run")
+
+// LookupUser finds a user by the accounts of a container's root.
+func LookupUser(root *within.Tree, name string) (rootfs.User, error) {
+	return rootfs.LookupUser(root, name)
+}
