@@ -55,6 +55,8 @@ var containerVerbs = [...]command{
 	{"logs", logsCommand},
 	{"attach", attachCommand},
 	{"exec", execCommand},
+	{"top", topCommand},
+	{"stats", statsCommand},
 	{"cp", cpCommand},
 	{"diff", diffCommand},
 	{"export", exportCommand},
