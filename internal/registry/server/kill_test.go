@@ -12,6 +12,7 @@ import (
 	"os/exec"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -48,7 +49,7 @@ func serveFile(root string, f *os.File) error {
 	return http.Serve(l, srv)
 }
 
-// TestKilled kills the server at 20 moments while clients push. What was acknowledged
+// TestKilled kills the server at 20 moments and more while clients push. What was acknowledged
 // is there afterwards, whole; what was not, is not there or whole.
 func TestKilled(t *testing.T) {
 	l, err := net.Listen("tcp", "127.0.0.1:0")
@@ -65,8 +66,9 @@ func TestKilled(t *testing.T) {
 	stop := make(chan struct{})
 	var pushing sync.WaitGroup
 	pushers := make([]*stubborn, 4)
+	var pushed, resumed atomic.Int32
 	for i := range pushers {
-		pushers[i] = &stubborn{url: url + "/v2/app", rand: rand.New(rand.NewPCG(uint64(i), 1))}
+		pushers[i] = &stubborn{pushed: &pushed, resumed: &resumed, url: url + "/v2/app", rand: rand.New(rand.NewPCG(uint64(i), 1))}
 		pushing.Go(func() {
 			for n := 0; ; n++ {
 				select {
@@ -79,7 +81,8 @@ func TestKilled(t *testing.T) {
 		})
 	}
 	random := rand.New(rand.NewPCG(1, 2))
-	for range 20 {
+	// A slow machine gets further kills until some have hit what they are for.
+	for kills := 0; kills < 20 || kills < 400 && (pushed.Load() == 0 || resumed.Load() == 0); kills++ {
 		cmd := exec.Command(os.Args[0])
 		cmd.Env = append(os.Environ(), "NACRE_TEST_SERVE="+root)
 		cmd.ExtraFiles, cmd.Stderr = []*os.File{f}, os.Stderr
@@ -106,12 +109,11 @@ func wantAcknowledged(t *testing.T, root string, pushers []*stubborn) {
 	defer s.Close()
 	r := hosted.New(s, hosted.Options{})
 	defer r.Close()
-	tags, resumed := 0, 0
+	tags, resumed := 0, pushers[0].resumed.Load()
 	for _, p := range pushers {
 		for _, problem := range p.problems {
 			t.Error(problem)
 		}
-		resumed += p.resumed
 		for _, b := range p.blobs {
 			registrytest.Check(t, r, "app", registrytest.Image{Blobs: []registrytest.Blob{b}})
 		}
@@ -141,12 +143,12 @@ func wantAcknowledged(t *testing.T, root string, pushers []*stubborn) {
 // stubborn is a client that pushes on through restarts of its server, and remembers
 // what was acknowledged.
 type stubborn struct {
-	url      string
-	rand     *rand.Rand
-	blobs    []registrytest.Blob
-	tags     map[string]registrytest.Image
-	resumed  int
-	problems []string
+	url             string
+	rand            *rand.Rand
+	blobs           []registrytest.Blob
+	tags            map[string]registrytest.Image
+	problems        []string
+	pushed, resumed *atomic.Int32 // images, uploads; of all clients
 }
 
 func stubbornImage(tag string) registrytest.Image { return registrytest.Hello(tag) }
@@ -190,6 +192,7 @@ func (s *stubborn) push(tag string) {
 			s.tags = map[string]registrytest.Image{}
 		}
 		s.tags[tag] = img
+		s.pushed.Add(1)
 	}
 }
 
@@ -209,7 +212,7 @@ func (s *stubborn) upload(b registrytest.Blob) bool {
 			acknowledged = end
 		case 409: // the request that was cut off is still being read
 		case 416:
-			s.resumed++
+			s.resumed.Add(1)
 			var at int
 			fmt.Sscanf(header.Get("Range"), "0-%d", &at)
 			if at > 0 {
