@@ -71,4 +71,9 @@ func TestSameBytesPackage(t *testing.T) {
 			t.Errorf("%s: %s, wanted %s", u.name, got, want)
 		}
 	}
+	s, home := newContained(t)
+	tool(t, "cp", "-r", work+"/ctx", home+"/ctx")
+	if got := build(s, home+"/ctx"); got != want {
+		t.Errorf("chroot: %s, wanted %s", got, want)
+	}
 }

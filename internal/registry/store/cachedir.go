@@ -84,11 +84,38 @@ func (s *Store) UseCacheDir(ctx context.Context, o CacheDirOptions) (dir string,
 		if err != nil {
 			return "", nil, s.fail(fmt.Errorf("cache %s: %w", o.ID, err))
 		}
+		if err := s.remakeData(f, name); err != nil {
+			f.Close()
+			return "", nil, s.fail(fmt.Errorf("cache %s: %w", o.ID, err))
+		}
 		now := s.now()
 		os.Chtimes(f.Name(), now, now) // Used; a saving at most
 		s.touch(name)
 		return s.path("caches", name, "data"), func() { f.Close() }, nil
 	}
+}
+
+// remakeData makes the data directory of a locked cache directory anew, should it be gone: a user who had moved it
+// elsewhere (rootfs.Place) was killed.
+func (s *Store) remakeData(record *os.File, name string) error {
+	data := s.path("caches", name, "data")
+	if _, err := os.Lstat(data); !errors.Is(err, fs.ErrNotExist) {
+		return err
+	}
+	r, err := readCacheRecord(record)
+	if err == nil {
+		err = os.Mkdir(data, 0o700)
+	}
+	if errors.Is(err, fs.ErrExist) { // by another who shares it
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	if err := rootfs.Chown(data, r.UID, r.GID); err != nil && os.Geteuid() == 0 {
+		return err
+	}
+	return unix.Chmod(data, r.Mode)
 }
 
 // cacheDirName is the folder of the nth directory that a key has.
