@@ -176,20 +176,6 @@ func TestSameBytes(t *testing.T) {
 				}
 				s.check(t)
 			}
-			contained := map[string][]string{"chroot": nil}
-			if text.name == "plain" {
-				contained["no chroot"] = noChroot
-			}
-			for name, prefix := range contained {
-				s, home := newContained(t, prefix...)
-				s.importBase(t, "busybox", `CMD ["sh"]`)
-				dir := filepath.Join(home, "ctx")
-				sameContext(t, dir, text.dockerfile, false)
-				if got := s.sameBuild(t, dir, home); got != want {
-					t.Errorf("%s: %+v, wanted %+v", name, got, want)
-				}
-				s.check(t)
-			}
 			if text.name == "plain" {
 				s, home := newConfined(t)
 				s.env = append(s.env, epoch)
