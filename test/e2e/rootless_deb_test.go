@@ -38,9 +38,9 @@ chmod -R a+rX ctx
 
 const thingDockerfile = `FROM debian
 COPY thing.deb /
-RUN dpkg -i /thing.deb && rm -f /thing.deb /var/log/dpkg.log /var/lib/dpkg/*-old /etc/*- /var/cache/ldconfig/aux-cache
+RUN dpkg -i /thing.deb && rm -f /thing.deb /var/log/dpkg.log /var/lib/dpkg/*-old /etc/*- /var/cache/ldconfig/aux-cache /etc/.pwd.lock
 RUN useradd -m -u 1234 app && tar c /var/lib/thing /etc/thing /usr/share/thing | tar x -C /home/app && cp -a /var/lib/thing /opt/ && mv /usr/share/thing /opt/moved \
- && chown -R app:app /home/app/etc && chown -h app /home/app/usr/share/thing/conf && chgrp -R adm /opt/thing && rm -rf /etc/*- /var/log/lastlog /var/log/faillog
+ && chown -R app:app /home/app/etc && chown -h app /home/app/usr/share/thing/conf && chgrp -R adm /opt/thing && rm -rf /etc/*- /etc/.pwd.lock /var/log/lastlog /var/log/faillog
 RUN apt-get --version && cp -a /home/app /home/copy && setfattr -n user.note -v x /etc/thing/conf 2>/dev/null || true
 USER app
 RUN echo x >~/f && mkdir ~/d && ln -s f ~/l && sed -i s/x/y/ ~/f && rm ~/.bashrc && echo new >~/.profile
