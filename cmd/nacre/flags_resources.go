@@ -18,6 +18,9 @@ type resourceFlags struct {
 	cpus, cpuset, mems, parent  string
 	shares, period, quota, pids int64
 	oomScore                    int
+	swappiness                  int64
+	noKill                      bool
+	weight                      uint16
 }
 
 func (f *resourceFlags) register(fl *pflag.FlagSet) {
@@ -34,6 +37,9 @@ func (f *resourceFlags) register(fl *pflag.FlagSet) {
 	fl.StringVar(&f.mems, "cpuset-mems", "", "memory nodes it may use, such as 0,1")
 	fl.Int64Var(&f.pids, "pids-limit", 0, "processes and threads it may have (-1: no limit)")
 	fl.StringVar(&f.parent, "cgroup-parent", "", "cgroup that its own is made in")
+	fl.Int64Var(&f.swappiness, "memory-swappiness", -1, "how readily its memory is swapped out, 0 to 100 (cgroups of version 1)")
+	fl.BoolVar(&f.noKill, "oom-kill-disable", false, "have it wait for memory in place of being killed; needs --memory (cgroups of version 1)")
+	fl.Uint16Var(&f.weight, "blkio-weight", 0, "weight of what it reads and writes, 10 to 1000")
 	fl.IntVar(&f.oomScore, "oom-score-adj", 0, "how soon the kernel ends it when memory is short (-1000 to 1000)")
 }
 
@@ -61,9 +67,21 @@ func (f *resourceFlags) apply(cfg *container.Config, _ image.Config) error {
 	if f.oomScore < -1000 || f.oomScore > 1000 {
 		return fmt.Errorf("--oom-score-adj=%d: want -1000 to 1000", f.oomScore)
 	}
+	switch {
+	case f.swappiness < -1 || f.swappiness > 100:
+		return fmt.Errorf("--memory-swappiness=%d: want 0 to 100", f.swappiness)
+	case f.noKill && l.Memory == 0:
+		return errors.New("--oom-kill-disable needs --memory: it could use up the machine's")
+	case f.weight != 0 && (f.weight < 10 || f.weight > 1000):
+		return fmt.Errorf("--blkio-weight=%d: want 10 to 1000", f.weight)
+	}
 	cfg.Resources = container.Resources{
+		OOMKillDisable: f.noKill, BlkioWeight: f.weight,
 		Memory: l.Memory, MemorySwap: l.MemorySwap, MemoryReservation: soft, CPUShares: l.CPUShares, CPUPeriod: l.CPUPeriod, CPUQuota: l.CPUQuota,
 		CpusetCpus: l.CPUs, CpusetMems: l.Mems, PidsLimit: f.pids, ShmSize: l.ShmSize, CgroupParent: l.CgroupParent, OOMScoreAdj: f.oomScore,
+	}
+	if f.swappiness >= 0 {
+		cfg.Resources.Swappiness = &f.swappiness
 	}
 	for name, u := range l.Ulimits {
 		if cfg.Resources.Ulimits == nil {

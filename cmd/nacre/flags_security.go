@@ -13,35 +13,34 @@ import (
 
 // securityFlags are the flags of run and create that change how a container is confined.
 type securityFlags struct {
-	options []string
 	userns  string
+	confine confineFlags
 }
 
 func (f *securityFlags) register(fl *pflag.FlagSet) {
 	fl.StringVar(&f.userns, "userns", "", "auto: as root, give the container a user namespace of its own, whose root is nobody on this machine; host: none (default)")
-	listVar(fl, &f.options, "security-opt", "", "no-new-privileges: setuid programs give nothing")
+	f.confine.register(fl)
 }
 
-// apply takes the options that hold here; others would be passed over.
 func (f *securityFlags) apply(cfg *container.Config, _ image.Config) error {
-	switch f.userns {
+	if err := f.confine.apply(cfg); err != nil {
+		return err
+	}
+	switch s := &cfg.Security; f.userns {
 	case "", "host":
 	case container.UsernsAuto:
 		if rootfs.UserXattr() {
 			return &hintError{errors.New("--userns=auto takes root: this container is in the user's own namespace already"), "leave --userns out"}
 		}
-		cfg.Security.Userns = f.userns
+		// What is of the machine, or of another container, is not of that namespace: it has no rights there.
+		for flag, has := range map[string]bool{"privileged": s.Privileged, "pid": s.PID != "", "ipc": s.IPC != "" && s.IPC != container.ModeShareable && s.IPC != container.ModeNone} {
+			if has {
+				return fmt.Errorf("conflicting options: --userns=auto and --%s", flag)
+			}
+		}
+		s.Userns = f.userns
 	default:
 		return fmt.Errorf("--userns=%s: want auto or host", f.userns)
-	}
-	for _, s := range f.options {
-		switch s {
-		case "no-new-privileges", "no-new-privileges=true", "no-new-privileges:true":
-			cfg.Security.NoNewPrivileges = true
-		case "no-new-privileges=false", "no-new-privileges:false", "seccomp=builtin", "apparmor=unconfined", "label=disable", "label:disable":
-		default:
-			return fmt.Errorf("--security-opt %s is not supported", s)
-		}
 	}
 	return nil
 }

@@ -101,9 +101,7 @@ type inspectedHost struct {
 	AutoRemove        bool
 	Annotations       map[string]string `json:",omitempty"`
 	ExtraHosts        []string
-	Privileged        bool
 	ReadonlyRootfs    bool
-	SecurityOpt       []string
 	ShmSize           int64
 	OomScoreAdj       int
 	Init              *bool `json:",omitempty"`
@@ -119,6 +117,7 @@ type inspectedHost struct {
 	NanoCpus          int64
 	PidsLimit         *int64
 	Ulimits           []inspectedUlimit
+	inspectedSecurity
 }
 
 type inspectedPort struct {
@@ -221,7 +220,7 @@ func inspectHost(cfg *container.Config) inspectedHost {
 		RestartPolicy: inspectedRestart{cfg.Restart.Name, cfg.Restart.Max}, AutoRemove: cfg.AutoRemove, Annotations: cfg.Annotations,
 		ExtraHosts: cfg.Network.ExtraHosts, ReadonlyRootfs: cfg.ReadOnly, ShmSize: r.ShmSize, OomScoreAdj: r.OOMScoreAdj, CgroupParent: r.CgroupParent,
 		CPUShares: r.CPUShares, CPUPeriod: r.CPUPeriod, CPUQuota: r.CPUQuota, CpusetCpus: r.CpusetCpus, CpusetMems: r.CpusetMems,
-		Memory: r.Memory, MemoryReservation: r.MemoryReservation, MemorySwap: r.MemorySwap, Ulimits: []inspectedUlimit{},
+		Memory: r.Memory, MemoryReservation: r.MemoryReservation, MemorySwap: r.MemorySwap, Ulimits: []inspectedUlimit{}, inspectedSecurity: inspectSecurity(cfg),
 	}
 	for _, p := range cfg.Network.Ports {
 		host := ""

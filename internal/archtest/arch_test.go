@@ -102,7 +102,7 @@ var arrows = map[string][]string{
 
 	// Faces: events in, text out.
 	// Long-lived sandboxes on the store.
-	"internal/container": {"internal/image", "internal/layer", "internal/network", "internal/registry", "internal/registry/store", "internal/rootfs", "internal/sandbox", "internal/volume", "internal/within"},
+	"internal/container": {"internal/device", "internal/image", "internal/layer", "internal/network", "internal/registry", "internal/registry/store", "internal/rootfs", "internal/sandbox", "internal/volume", "internal/within"},
 
 	"internal/ui/text": {"internal/event"},
 	"internal/ui/json": {"internal/event"},

@@ -99,6 +99,7 @@ type LogConfig struct {
 
 // Security is how a container is confined, where that differs from the defaults.
 type Security struct {
+	Confinement
 	NoNewPrivileges bool `json:"noNewPrivileges,omitempty"`
 	// Userns is "auto" for a user namespace of the container's own.
 	Userns string `json:"userns,omitempty"`
@@ -118,7 +119,10 @@ type Resources struct {
 	ShmSize           int64             `json:"shmSize,omitempty"`   // bytes; 0 is 64 MiB
 	CgroupParent      string            `json:"cgroupParent,omitempty"`
 	OOMScoreAdj       int               `json:"oomScoreAdj,omitempty"`
-	Ulimits           map[string]Ulimit `json:"ulimits,omitempty"` // by name, such as nofile
+	OOMKillDisable    bool              `json:"oomKillDisable,omitempty"`
+	Swappiness        *int64            `json:"swappiness,omitempty"`  // 0 to 100
+	BlkioWeight       uint16            `json:"blkioWeight,omitempty"` // 10 to 1000
+	Ulimits           map[string]Ulimit `json:"ulimits,omitempty"`     // by name, such as nofile
 }
 
 // Ulimit is a resource limit of a process; the largest number is no limit.

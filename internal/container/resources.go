@@ -24,12 +24,17 @@ func (p *parts) addResources(context.Context) error {
 	if r.CgroupParent != "" {
 		p.spec.Linux.CgroupsPath = sandbox.CgroupBelow(r.CgroupParent)
 	}
-	l := &specs.LinuxResources{Memory: r.memory(), CPU: r.cpu()}
+	memory, cpu := r.memory(), r.cpu()
+	if memory == nil && cpu == nil && r.PidsLimit == 0 && r.BlkioWeight == 0 {
+		return nil
+	}
+	l := p.resources()
+	l.Memory, l.CPU = memory, cpu
 	if r.PidsLimit != 0 {
 		l.Pids = &specs.LinuxPids{Limit: &r.PidsLimit}
 	}
-	if l.Memory != nil || l.CPU != nil || l.Pids != nil {
-		p.spec.Linux.Resources = l
+	if r.BlkioWeight != 0 {
+		l.BlockIO = &specs.LinuxBlockIO{Weight: &r.BlkioWeight}
 	}
 	return nil
 }
@@ -45,6 +50,13 @@ func (r Resources) memory() *specs.LinuxMemory {
 	}
 	if r.MemoryReservation > 0 {
 		m.Reservation = &r.MemoryReservation
+	}
+	if r.Swappiness != nil {
+		swappiness := uint64(*r.Swappiness)
+		m.Swappiness = &swappiness
+	}
+	if r.OOMKillDisable {
+		m.DisableOOMKiller = &r.OOMKillDisable
 	}
 	if m == (specs.LinuxMemory{}) {
 		return nil

@@ -111,8 +111,13 @@ func (p *parts) addProcess(context.Context) error {
 	if err != nil {
 		return err
 	}
+	caps, err := c.Security.capabilities()
+	if err != nil {
+		return err
+	}
 	p.spec = sandbox.DefaultSpec(sandbox.SpecOptions{
-		Args: args, Env: p.c.environ(user), Cwd: c.WorkingDir, Hostname: p.c.Hostname(), Terminal: c.TTY,
+		Capabilities: caps,
+		Args:         args, Env: p.c.environ(user), Cwd: c.WorkingDir, Hostname: p.c.Hostname(), Terminal: c.TTY,
 		User:         specs.User{UID: uint32(user.UID), GID: uint32(user.GID), AdditionalGids: gids(user)},
 		HostNetwork:  c.Network.Mode == network.ModeHost,
 		ReadonlyRoot: c.ReadOnly,
@@ -120,12 +125,6 @@ func (p *parts) addProcess(context.Context) error {
 	})
 	p.spec.Domainname = c.Domainname
 	p.spec.Annotations = maps.Clone(c.Annotations)
-	return nil
-}
-
-// addSecurity is confinement that differs from the default.
-func (p *parts) addSecurity(context.Context) error {
-	p.spec.Process.NoNewPrivileges = p.c.Config.Security.NoNewPrivileges
 	return nil
 }
 

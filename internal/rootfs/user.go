@@ -71,6 +71,24 @@ func (u *User) name(f fs.FS, spec string) error {
 	return nil
 }
 
+// LookupGroups resolves names and numbers of groups by etc/group of the root f. A name must be known.
+func LookupGroups(f fs.FS, groups []string) ([]uint32, error) {
+	group, err := openAccounts(f, "etc/group")
+	if err != nil {
+		return nil, err
+	}
+	defer group.Close()
+	gids, err := user.GetAdditionalGroups(groups, group.reader())
+	if err != nil {
+		return nil, fmt.Errorf("groups: %w", err)
+	}
+	out := make([]uint32, len(gids))
+	for i, g := range gids {
+		out[i] = uint32(g)
+	}
+	return out, nil
+}
+
 // accounts is one of the two files, or nothing where the root has none.
 type accounts struct{ file fs.File }
 

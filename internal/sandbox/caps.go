@@ -81,3 +81,9 @@ func DefaultCapabilities() []string {
 		"CAP_SETUID", "CAP_SETFCAP", "CAP_SETPCAP", "CAP_NET_BIND_SERVICE", "CAP_SYS_CHROOT", "CAP_KILL", "CAP_AUDIT_WRITE",
 	}
 }
+
+// KnownCapability tells whether there is a capability of this name: CAP_CHOWN.
+func KnownCapability(name string) bool {
+	_, ok := capNumbers()[name]
+	return ok
+}

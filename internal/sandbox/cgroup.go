@@ -26,7 +26,7 @@ type cgroup struct {
 // hasLimits tells whether a run needs cgroups.
 func hasLimits(l *specs.Linux) bool {
 	r := l.Resources
-	return l.CgroupsPath != "" || r != nil && (r.Memory != nil || r.CPU != nil || r.Pids != nil)
+	return l.CgroupsPath != "" || r != nil && (r.Memory != nil || r.CPU != nil || r.Pids != nil || r.BlockIO != nil || deviceRules(r) != nil)
 }
 
 // CgroupBelow is a new path for Linux.CgroupsPath, below parent: a path from the top of each
@@ -45,10 +45,10 @@ func CgroupBelow(parent string) string {
 }
 
 // makeCgroup makes cgroups with the limits of the spec. What cannot be limited here is
-// a warning.
-func (r *runner) makeCgroup() {
+// a warning, or an error where that would give the process rights.
+func (r *runner) makeCgroup() error {
 	if !hasLimits(r.Spec.Linux) {
-		return
+		return nil
 	}
 	name := newCgroupName()
 	var failed []string
@@ -58,6 +58,9 @@ func (r *runner) makeCgroup() {
 		if err == nil {
 			err = l.write(dir, v2)
 		}
+		if err != nil && l.needed {
+			return fail(l.name, err)
+		}
 		if err != nil {
 			failed, errs = append(failed, l.what()), append(errs, err)
 		}
@@ -66,6 +69,7 @@ func (r *runner) makeCgroup() {
 	for _, dir := range r.cgroup.dirs {
 		r.plan.Cgroups = append(r.plan.Cgroups, filepath.Join(dir, "cgroup.procs"))
 	}
+	return nil
 }
 
 var cgroupCount atomic.Int64
@@ -91,6 +95,9 @@ func (g *cgroup) dir(controller, wanted, name string) (dir string, v2 bool, err 
 		}
 	} else {
 		v2 = true
+		if controller == "blkio" {
+			controller = "io" // its name since
+		}
 		dir, err = g.secondVersion(controller, wanted, name)
 	}
 	if err == nil && controller == "memory" {
@@ -135,6 +142,9 @@ func (g *cgroup) secondVersion(controller, wanted, name string) (string, error) 
 	}
 	parent := filepath.Join(top, "nacre")
 	dir := leaf(parent, top, wanted, name)
+	if controller == devicesController { // which is a program that any cgroup can have
+		return dir, g.make(dir)
+	}
 	have, err := os.ReadFile(filepath.Join(top, "cgroup.controllers"))
 	if err != nil || !slices.Contains(strings.Fields(string(have)), controller) {
 		return "", fmt.Errorf("this system has no %s cgroups", controller)
@@ -189,146 +199,6 @@ func inherited(dir, file string) (value string, err error) {
 	return value, writeFile(filepath.Join(dir, file), value)
 }
 
-// limit is what one controller is told: file and value, by version, in this order.
-type limit struct {
-	controller    string
-	name          string // where it is not the controller's
-	first, second [][2]string
-}
-
-// what is how people call it.
-func (l limit) what() string {
-	switch {
-	case l.name != "":
-		return l.name
-	case len(l.first)+len(l.second) == 0:
-		return l.controller + " limit of the parent cgroup"
-	}
-	return l.controller + " limit"
-}
-
-func (l limit) write(dir string, v2 bool) error {
-	files := l.first
-	if v2 {
-		files = l.second
-	}
-	for _, f := range files {
-		if err := writeFile(filepath.Join(dir, f[0]), f[1]); err != nil {
-			return err
-		}
-	}
-	return nil
-}
-
-// limits translates the spec for both versions.
-func limits(l *specs.Linux) (out []limit) {
-	if r := l.Resources; r != nil {
-		out = resourceLimits(r)
-	}
-	if l.CgroupsPath == "" {
-		return out
-	}
-	// Where the spec says which cgroup, it is to be that of each controller that may limit.
-	for _, c := range []string{"memory", "cpu", "cpuset", "pids"} {
-		if !slices.ContainsFunc(out, func(l limit) bool { return l.controller == c }) {
-			out = append(out, limit{controller: c})
-		}
-	}
-	return out
-}
-
-func resourceLimits(r *specs.LinuxResources) (out []limit) {
-	if m := r.Memory; m != nil {
-		out = append(out, memoryLimit(m), swapLimit(m))
-	}
-	if c := r.CPU; c != nil {
-		out = append(out, cpuLimit(c))
-		if c.Cpus != "" || c.Mems != "" {
-			l := limit{controller: "cpuset"}
-			l.both("cpuset.cpus", "cpuset.cpus", c.Cpus)
-			l.both("cpuset.mems", "cpuset.mems", c.Mems)
-			out = append(out, l)
-		}
-	}
-	if p := r.Pids; p != nil && p.Limit != nil {
-		l := limit{controller: "pids"}
-		value := "max"
-		if *p.Limit > 0 {
-			value = strconv.FormatInt(*p.Limit, 10)
-		}
-		l.both("pids.max", "pids.max", value)
-		out = append(out, l)
-	}
-	return slices.DeleteFunc(out, func(l limit) bool { return len(l.first) == 0 && len(l.second) == 0 })
-}
-
-// both adds a value that both versions write alike; empty says nothing.
-func (l *limit) both(first, second, value string) {
-	if value != "" {
-		l.first = append(l.first, [2]string{first, value})
-		l.second = append(l.second, [2]string{second, value})
-	}
-}
-
-func memoryLimit(m *specs.LinuxMemory) limit {
-	l := limit{controller: "memory"}
-	if m.Limit != nil {
-		l.first = append(l.first, [2]string{"memory.limit_in_bytes", strconv.FormatInt(*m.Limit, 10)})
-		l.second = append(l.second, [2]string{"memory.max", orMax(*m.Limit)})
-	}
-	if m.Reservation != nil {
-		l.first = append(l.first, [2]string{"memory.soft_limit_in_bytes", strconv.FormatInt(*m.Reservation, 10)})
-		l.second = append(l.second, [2]string{"memory.low", orMax(*m.Reservation)})
-	}
-	return l
-}
-
-// swapLimit is of memory and swap together; version 2 counts swap alone. It stands apart as not all
-// kernels have it.
-func swapLimit(m *specs.LinuxMemory) limit {
-	l := limit{controller: "memory", name: "swap limit"}
-	if m.Swap != nil {
-		l.first = append(l.first, [2]string{"memory.memsw.limit_in_bytes", strconv.FormatInt(*m.Swap, 10)})
-		swap := *m.Swap
-		if swap >= 0 && m.Limit != nil && *m.Limit >= 0 {
-			swap = max(swap-*m.Limit, 0)
-		}
-		l.second = append(l.second, [2]string{"memory.swap.max", orMax(swap)})
-	}
-	return l
-}
-
-func orMax(n int64) string {
-	if n < 0 {
-		return "max"
-	}
-	return strconv.FormatInt(n, 10)
-}
-
-func cpuLimit(c *specs.LinuxCPU) limit {
-	l := limit{controller: "cpu"}
-	if c.Shares != nil && *c.Shares > 0 {
-		l.first = append(l.first, [2]string{"cpu.shares", strconv.FormatUint(*c.Shares, 10)})
-		// 2…262144 to 1…10000, as in all runtimes.
-		weight := 1 + (min(max(*c.Shares, 2), 262144)-2)*9999/262142
-		l.second = append(l.second, [2]string{"cpu.weight", strconv.FormatUint(weight, 10)})
-	}
-	period := uint64(100_000)
-	if c.Period != nil && *c.Period > 0 {
-		period = *c.Period
-		l.first = append(l.first, [2]string{"cpu.cfs_period_us", strconv.FormatUint(period, 10)})
-	}
-	if c.Quota != nil && *c.Quota != 0 {
-		l.first = append(l.first, [2]string{"cpu.cfs_quota_us", strconv.FormatInt(*c.Quota, 10)})
-		quota := "max"
-		if *c.Quota > 0 {
-			quota = strconv.FormatInt(*c.Quota, 10)
-		}
-		l.second = append(l.second, [2]string{"cpu.max", fmt.Sprintf("%s %d", quota, period)})
-	}
-	return l
-}
-
 // oomKilled tells whether the memory limit cost a process its life.
 func (g *cgroup) oomKilled() bool {
 	if g.memory == "" {
@@ -352,6 +222,32 @@ func (g *cgroup) remove() {
 	}
 }
 
+// kill ends all that is in the cgroups.
+func (g *cgroup) kill() {
+	for range 200 {
+		left := false
+		for _, dir := range g.dirs {
+			left = killCgroup(dir) || left
+		}
+		if !left {
+			return
+		}
+		time.Sleep(time.Millisecond)
+	}
+}
+
+// killCgroup sends signals to what is in a cgroup, and tells whether there was something.
+func killCgroup(dir string) (found bool) {
+	data, _ := os.ReadFile(filepath.Join(dir, "cgroup.procs"))
+	for _, field := range bytes.Fields(data) {
+		if pid, err := strconv.Atoi(string(field)); err == nil && pid > 1 {
+			syscall.Kill(pid, syscall.SIGKILL)
+			found = true
+		}
+	}
+	return found
+}
+
 // removeCgroup kills what is in a cgroup and removes it. The kernel counts processes out
 // a moment after they ended.
 func removeCgroup(dir string) {
@@ -360,12 +256,7 @@ func removeCgroup(dir string) {
 		if err == nil || !errors.Is(err, unix.EBUSY) {
 			return
 		}
-		data, _ := os.ReadFile(filepath.Join(dir, "cgroup.procs"))
-		for _, field := range bytes.Fields(data) {
-			if pid, err := strconv.Atoi(string(field)); err == nil && pid > 1 {
-				syscall.Kill(pid, syscall.SIGKILL)
-			}
-		}
+		killCgroup(dir)
 		time.Sleep(5 * time.Millisecond)
 	}
 }

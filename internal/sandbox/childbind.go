@@ -25,6 +25,9 @@ func MountWithin(dest, dir, path string, options ...string) specs.Mount {
 
 // openSource takes a copy of what is bound.
 func (m *mount) openSource(flags uint) (int, error) {
+	if m.Foreign {
+		return openForeign(m.Source, m.Within)
+	}
 	if err := m.checkPropagation(); err != nil {
 		return -1, err
 	}

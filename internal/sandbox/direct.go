@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"os"
+	"slices"
 	"sync"
 	"unsafe"
 
@@ -32,7 +33,8 @@ var onlyCopies bool
 func direct(s *specs.Spec) bool {
 	return haveCalls && !onlyCopies && fullRoot() && s.Hooks == nil && !hasLimits(s.Linux) &&
 		!inUserns() && len(s.Linux.UIDMappings) == 0 &&
-		s.Process != nil && s.Process.OOMScoreAdj == nil && cloneFlags(s)&unix.CLONE_NEWPID != 0
+		s.Process != nil && s.Process.OOMScoreAdj == nil && cloneFlags(s)&unix.CLONE_NEWPID != 0 &&
+		!slices.ContainsFunc(s.Mounts, func(m specs.Mount) bool { return m.Type == typeOf })
 }
 
 // fullRoot tells whether this process is root with the capabilities that are needed here: to change

@@ -52,6 +52,7 @@ func runChild() {
 	// Credentials, the seccomp filter and some namespaces are the thread's. The
 	// thread that executes the program is the one whose are kept.
 	runtime.LockOSThread()
+	unix.Prctl(unix.PR_SET_PDEATHSIG, uintptr(unix.SIGKILL), 0, 0, 0) // if we start too late for it, the socket has an end
 	c := child{}
 	c.created = func(name string) error { return c.report(reportCreated, name) }
 	err := c.run()

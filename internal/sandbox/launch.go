@@ -23,10 +23,11 @@ type launched struct {
 }
 
 // launch starts a copy. It is waited for from the start, so that it never stays as a zombie.
-func launch(flags uintptr) (*launched, error) { return launchIn(flags, nil) }
+func launch(flags uintptr) (*launched, error) { return launchIn(flags, nil, "") }
 
-// launchIn is launch in a user namespace of its own, where maps are given.
-func launchIn(flags uintptr, maps *idMaps) (*launched, error) {
+// launchIn is launch in a user namespace of its own, where maps are given, and in the process namespace
+// pids, where that is named.
+func launchIn(flags uintptr, maps *idMaps, pids string) (*launched, error) {
 	l := &launched{done: make(chan struct{})}
 	started := make(chan error)
 	go func() {
@@ -35,25 +36,31 @@ func launchIn(flags uintptr, maps *idMaps) (*launched, error) {
 		// with us until the copy has ended.
 		runtime.LockOSThread()
 		defer runtime.UnlockOSThread()
-		l.stay(flags, maps, started)
+		l.stay(flags, maps, pids, started)
 	}()
 	return l, <-started
 }
 
 // stay starts the copy on this thread, and waits for its end.
-func (l *launched) stay(flags uintptr, maps *idMaps, started chan<- error) {
+func (l *launched) stay(flags uintptr, maps *idMaps, pids string, started chan<- error) {
 	if maps != nil && maps.network != "" {
 		inNetwork(maps.network, maps.sysctl, func(err error) {
 			if err == nil {
 				maps.network = ""
-				l.stay(flags, maps, started)
+				l.stay(flags, maps, pids, started)
 				return
 			}
 			started <- err
 		})
 		return
 	}
-	err := l.start(flags, maps)
+	leave, err := enterPIDs(pids)
+	if err == nil {
+		err = l.start(flags, maps, pids != "")
+		if back := leave(); back != nil && err == nil {
+			panic(back) // this thread must start nothing else, and our own namespace is always ours
+		}
+	}
 	started <- err
 	if err == nil {
 		l.state, l.err = l.process.Wait()
@@ -61,7 +68,9 @@ func (l *launched) stay(flags uintptr, maps *idMaps, started chan<- error) {
 	}
 }
 
-func (l *launched) start(flags uintptr, maps *idMaps) error {
+// start executes the copy. One that is joined to a process namespace sees no parent, and would take it for dead: it asks
+// to die with it itself.
+func (l *launched) start(flags uintptr, maps *idMaps, joined bool) error {
 	exe, err := selfExe()
 	if err != nil {
 		return err
@@ -77,6 +86,9 @@ func (l *launched) start(flags uintptr, maps *idMaps) error {
 	theirs := os.NewFile(uintptr(pair[1]), "socket")
 	defer theirs.Close()
 	attributes := &syscall.SysProcAttr{Cloneflags: flags, Setsid: true, Pdeathsig: syscall.SIGKILL}
+	if joined {
+		attributes.Pdeathsig = 0
+	}
 	if maps != nil {
 		maps.attributes(attributes)
 	}

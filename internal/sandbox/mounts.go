@@ -16,10 +16,12 @@ import (
 // mount is one mount, its options translated for the mount API.
 type mount struct {
 	Dest   string
-	Type   string   // of a new file system; empty: bind
-	Source string   // path on the host, for bind; else just a name
-	Within string   // of a bind: what is bound of Source, which is a directory that Within does not lead out of; empty: Source itself
-	Data   []string // options of the file system, "key=value" or "flag"
+	Type   string // of a new file system; empty: bind
+	Source string // path on the host, for bind; else just a name
+	Within string // of a bind: what is bound of Source, which is a directory that Within does not lead out of; empty: Source itself
+	// Foreign: Source is a process, and Within what it sees.
+	Foreign bool
+	Data    []string // options of the file system, "key=value" or "flag"
 
 	Recursive  bool // bind with what is mounted below
 	Set, Clear uint64
@@ -102,7 +104,7 @@ func newFile(f File) mount {
 
 func newMount(m specs.Mount) (mount, error) {
 	out := mount{Dest: m.Destination, Type: m.Type, Source: m.Source, Propagate: unix.MS_PRIVATE | unix.MS_REC}
-	bind, tree := m.Type == "bind" || m.Type == "none" || m.Type == "" || m.Type == typeWithin, m.Type == typeTree
+	bind, tree := m.Type == "bind" || m.Type == "none" || m.Type == "" || m.Type == typeWithin || m.Type == typeOf, m.Type == typeTree
 	for _, o := range m.Options {
 		switch o {
 		case "bind":
@@ -152,6 +154,10 @@ func newMount(m specs.Mount) (mount, error) {
 	out.Type = ""
 	if m.Type == typeWithin {
 		out.Source, out.Within, _ = strings.Cut(m.Source, "\x00")
+	}
+	if m.Type == typeOf {
+		out.Source, out.Within, out.Foreign = strings.Cut(m.Source, "\x00")
+		return out, nil
 	}
 	return out, out.checkSource()
 }

@@ -109,7 +109,7 @@ func newPlan(c *Config) (*plan, error) {
 		Init:         c.Init,
 		Trees:        c.Trees,
 		ReadonlyRoot: s.Root != nil && s.Root.Readonly,
-		AllDevices:   allDevices(s.Linux.Resources),
+		AllDevices:   allDevices(s.Linux.Resources) || deviceRules(s.Linux.Resources) != nil,
 		Hostname:     s.Hostname,
 		Domain:       s.Domainname,
 		Masked:       s.Linux.MaskedPaths,
@@ -174,6 +174,7 @@ func (p *plan) addParts(c *Config) (err error) {
 func (p *plan) addNamespaces(s *specs.Spec) error {
 	for _, ns := range s.Linux.Namespaces {
 		switch {
+		case ns.Path != "" && ns.Type == specs.PIDNamespace: // it begins there
 		case ns.Path != "":
 			p.Join = append(p.Join, join{namespaceFlag(ns.Type), ns.Path})
 		case ns.Type == specs.NetworkNamespace:
@@ -219,6 +220,16 @@ func cloneFlags(s *specs.Spec) (flags uintptr) {
 	return flags
 }
 
+// joinedPIDs is the process namespace to begin in; empty: another than those of others.
+func joinedPIDs(s *specs.Spec) string {
+	for _, ns := range s.Linux.Namespaces {
+		if ns.Type == specs.PIDNamespace {
+			return ns.Path
+		}
+	}
+	return ""
+}
+
 // unsupported names the first part of a spec that would be passed over otherwise.
 func unsupported(s *specs.Spec) error {
 	l, p := s.Linux, s.Process
@@ -229,7 +240,7 @@ func unsupported(s *specs.Spec) error {
 		if namespaceFlag(ns.Type) == 0 {
 			return fmt.Errorf("%s namespaces are not supported", ns.Type)
 		}
-		if ns.Path != "" && (ns.Type == specs.MountNamespace || ns.Type == specs.PIDNamespace) {
+		if ns.Path != "" && ns.Type == specs.MountNamespace {
 			return fmt.Errorf("entering a %s namespace is not supported", ns.Type)
 		}
 	}

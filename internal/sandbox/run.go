@@ -71,8 +71,10 @@ func (r *runner) runHooked(ctx context.Context) (Status, error) {
 }
 
 func (r *runner) run(ctx context.Context) (Status, error) {
-	r.makeCgroup()
 	defer r.cgroup.remove()
+	if err := r.makeCgroup(); err != nil {
+		return r.status, err
+	}
 	if err := r.streams.open(r.Config); err != nil {
 		r.streams.abandon()
 		return r.status, fail("start sandbox", err)
@@ -139,7 +141,9 @@ func (r *runner) startCopy(context.Context) (err error) {
 	if maps != nil {
 		r.status.Owner = owner
 		maps.network, maps.sysctl = r.plan.takeNetwork()
-		r.launched, err = launchIn(r.flags(), maps)
+	}
+	if pids := joinedPIDs(r.Spec); maps != nil || pids != "" {
+		r.launched, err = launchIn(r.flags(), maps, pids)
 	} else {
 		r.launched, err = takeOrLaunch(r.flags())
 	}
@@ -297,6 +301,9 @@ func (r *runner) wait() {
 // result is what Run returns, once the process has ended.
 func (r *runner) result(ctx context.Context, startErr error) (Status, error) {
 	var outErr error
+	if r.process != nil && cloneFlags(r.Spec)&unix.CLONE_NEWPID == 0 {
+		r.cgroup.kill() // others that it started have not ended with it
+	}
 	if startErr == nil {
 		outErr = r.streams.wait()
 	}

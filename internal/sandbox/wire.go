@@ -165,7 +165,7 @@ func (m *mount) carry(w *wire) {
 		w.text(s)
 	}
 	w.texts(&m.Data)
-	for _, b := range []*bool{&m.Recursive, &m.All, &m.DeviceNode, &m.IsFile, &m.Optional, &m.Mapped} {
+	for _, b := range []*bool{&m.Recursive, &m.All, &m.DeviceNode, &m.IsFile, &m.Optional, &m.Mapped, &m.Foreign} {
 		w.flag(b)
 	}
 	for _, n := range []*uint64{&m.Set, &m.Clear, &m.Propagate} {
