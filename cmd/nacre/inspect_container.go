@@ -188,7 +188,7 @@ func inspectNetwork(c *container.Container) inspectedNetwork {
 	n.Networks = map[string]inspectedEndpoint{networkName(c): {
 		IPAddress: i.IP, Gateway: i.Gateway, MacAddress: i.MAC, IPPrefixLen: i.Bits,
 	}}
-	for e := range c.Config.Exposed {
+	for e := range exposedPorts(&c.Config) {
 		n.Ports[e] = nil
 	}
 	for _, p := range i.Ports {
@@ -256,7 +256,7 @@ func inspectConfig(c *container.Container) inspectedConfig {
 	v := inspectedConfig{
 		Hostname: c.Hostname(), Domainname: cfg.Domainname, User: cfg.User, Tty: cfg.TTY, OpenStdin: cfg.OpenStdin, StdinOnce: cfg.StdinOnce,
 		AttachStdin: attached(c, "stdin"), AttachStdout: attached(c, "stdout"), AttachStderr: attached(c, "stderr"),
-		ExposedPorts: cfg.Exposed, Env: cfg.Env, Cmd: cfg.Command, Image: cfg.Image, Volumes: cfg.ImageVolumes, WorkingDir: cfg.WorkingDir,
+		ExposedPorts: exposedPorts(cfg), Env: cfg.Env, Cmd: cfg.Command, Image: cfg.Image, Volumes: cfg.ImageVolumes, WorkingDir: cfg.WorkingDir,
 		Entrypoint: cfg.Entrypoint, Labels: cfg.Labels, StopSignal: cfg.StopSignal,
 	}
 	if h := cfg.Health; h != nil {

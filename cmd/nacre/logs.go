@@ -107,5 +107,9 @@ func logTime(s string) (time.Time, error) {
 			return time.Unix(n, nano), nil
 		}
 	}
-	return parseUntil(s, time.Now())
+	t, err := parseUntil(s, time.Now())
+	if err != nil {
+		return t, fmt.Errorf("%q: want a duration such as 10m, or a time such as 2006-01-02T15:04:05", s)
+	}
+	return t, nil
 }

@@ -2,11 +2,13 @@ package main
 
 import (
 	"fmt"
+	"maps"
 	"net"
 	"strconv"
 	"strings"
 
 	"nacre/internal/container"
+	"nacre/internal/network"
 
 	"github.com/spf13/cobra"
 )
@@ -32,9 +34,27 @@ func showPorts(a *app, c *container.Container, one []string) error {
 		fmt.Fprintln(a.stdout, at)
 	}
 	if key != "" && !found {
-		return fmt.Errorf("no public port %q published for %s", one[0], c.Name)
+		return fmt.Errorf("no public port '%s' published for %s", key, c.Name)
 	}
 	return nil
+}
+
+// exposedPorts are those that the image says it listens on, and those that the user says; the published are among them.
+func exposedPorts(cfg *container.Config) map[string]struct{} {
+	all := maps.Clone(cfg.Exposed)
+	if all == nil {
+		all = map[string]struct{}{}
+	}
+	for _, e := range cfg.Network.Expose {
+		ports, _ := network.ParseExpose(e) // it was read before
+		for _, p := range ports {
+			all[p.Key()] = struct{}{}
+		}
+	}
+	for _, p := range cfg.Network.Ports {
+		all[p.Key()] = struct{}{}
+	}
+	return all
 }
 
 func portCommand(a *app) *cobra.Command {

@@ -2,7 +2,6 @@ package main
 
 import (
 	"context"
-	"encoding/json"
 	"fmt"
 	"maps"
 	"slices"
@@ -67,12 +66,6 @@ type psRow struct {
 // Label is the value of one label.
 func (r psRow) Label(name string) string { return r.labels[name] }
 
-// MarshalJSON is the row as --format json has it.
-func (r psRow) MarshalJSON() ([]byte, error) {
-	type plain psRow
-	return json.Marshal(plain(r))
-}
-
 func runPs(ctx context.Context, a *app, f psFlags) error {
 	cs, err := a.containers(ctx)
 	if err != nil {
@@ -122,7 +115,13 @@ func psID(c *container.Container, noTrunc bool) string {
 }
 
 func (a *app) psRow(ctx context.Context, c *container.Container, noTrunc, size bool, now time.Time) psRow {
-	command := strings.Join(c.Config.Args(), " ")
+	args := slices.Clone(c.Config.Args())
+	for i := 1; i < len(args); i++ {
+		if strings.Contains(args[i], " ") { // as docker shows them
+			args[i] = "'" + args[i] + "'"
+		}
+	}
+	command := strings.Join(args, " ")
 	if r := []rune(command); !noTrunc && len(r) > 20 {
 		command = string(r[:19]) + "…"
 	}
@@ -219,7 +218,7 @@ func portsText(c *container.Container) string {
 	for _, p := range c.State.Network.Ports {
 		list, published[p.Key()] = append(list, p.String()), true
 	}
-	for _, e := range slices.Sorted(maps.Keys(c.Config.Exposed)) {
+	for _, e := range slices.Sorted(maps.Keys(exposedPorts(&c.Config))) {
 		if !published[e] {
 			list = append(list, e)
 		}

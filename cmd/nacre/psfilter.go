@@ -91,25 +91,38 @@ func (a *app) psTest(ctx context.Context, list []*container.Container, key, valu
 			return slices.ContainsFunc(c.Config.Mounts, func(m volume.Mount) bool { return m.Source == value || m.Target == value })
 		}, nil
 	case "network":
+		if value == "bridge" || value == "default" {
+			value = network.ModePrivate
+		}
 		return func(c *container.Container) bool { return networkName(c) == value }, nil
 	case "publish", "expose":
-		port, proto, _ := strings.Cut(value, "/")
-		if proto == "" {
-			proto = "tcp"
-		}
-		return func(c *container.Container) bool {
-			want := port + "/" + proto
-			if key == "expose" {
-				_, ok := c.Config.Exposed[want]
-				return ok
-			}
-			return slices.ContainsFunc(c.State.Network.Ports, func(p network.Port) bool { return p.Key() == want })
-		}, nil
+		return portTest(key, value)
 	case "is-task":
 		want, err := strconv.ParseBool(value)
 		return func(*container.Container) bool { return !want }, err
 	}
 	return nil, errors.New("unknown; want id, name, status, label, ancestor, exited, before, since, health, volume, network, publish or expose")
+}
+
+// portTest finds containers by ports of theirs, whether they run or not: PORT[-END][/PROTO].
+func portTest(key, value string) (func(*container.Container) bool, error) {
+	ports, err := network.ParseExpose(value)
+	if err != nil {
+		return nil, err
+	}
+	return func(c *container.Container) bool {
+		have := map[string]struct{}{}
+		if key == "expose" {
+			have = exposedPorts(&c.Config)
+		}
+		for _, p := range slices.Concat(c.Config.Network.Ports, c.State.Network.Ports) {
+			have[p.Key()] = struct{}{}
+		}
+		return slices.ContainsFunc(ports, func(p network.Port) bool {
+			_, ok := have[p.Key()]
+			return ok
+		})
+	}, nil
 }
 
 func statusTest(value string) (func(*container.Container) bool, error) {

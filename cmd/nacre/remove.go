@@ -43,21 +43,24 @@ func removeCommand(a *app) *cobra.Command {
 		if !force {
 			return err
 		}
-		return withoutAbsent(err)
+		return withoutAbsent(err, func(e error) { fmt.Fprintln(a.stderr, e) })
 	}
 	// -l is a flag of rm.
 	fl.StringVar(&a.logLevel, "log-level", "info", "what to say besides results: error, warn, info or debug")
 	return cmd
 }
 
-// withoutAbsent leaves out that something is not there.
-func withoutAbsent(err error) error {
+// withoutAbsent leaves out that something is not there, but tells note.
+func withoutAbsent(err error, note func(error)) error {
 	var list, left several
 	if !errors.As(err, &list) {
 		list = several{err}
 	}
 	for _, e := range list {
-		if e != nil && !errors.Is(e, container.ErrNotFound) {
+		switch {
+		case errors.Is(e, container.ErrNotFound):
+			note(e)
+		case e != nil:
 			left = append(left, e)
 		}
 	}

@@ -5,9 +5,12 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"sync"
+	"syscall"
 	"testing"
+	"time"
 
 	"nacre/internal/container"
 	"nacre/internal/sandbox"
@@ -34,10 +37,35 @@ func TestScripts(t *testing.T) {
 		Setup: func(e *testscript.Env) error {
 			e.Setenv("NACRE_ROOT", filepath.Join(e.WorkDir, ".nacre"))
 			e.Setenv("NO_COLOR", "1")
+			e.Defer(func() { killScript(e.WorkDir) })
 			return nil
 		},
 		Cmds: commands,
 	})
+}
+
+// killScript ends what a script left running, its monitors above all: all that have its working directory in their
+// environment, as whatever it started has. Containers end with their monitors.
+func killScript(work string) {
+	mark := []byte("WORK=" + work + "\x00")
+	for range 500 { // 5 s
+		left := false
+		environs, _ := filepath.Glob("/proc/[0-9]*/environ")
+		for _, name := range environs {
+			env, err := os.ReadFile(name)
+			if err != nil || !bytes.HasPrefix(env, mark) && !bytes.Contains(env, append([]byte{0}, mark...)) {
+				continue
+			}
+			if pid, err := strconv.Atoi(filepath.Base(filepath.Dir(name))); err == nil && pid != os.Getpid() {
+				left = true
+				syscall.Kill(pid, syscall.SIGKILL)
+			}
+		}
+		if !left {
+			return
+		}
+		time.Sleep(10 * time.Millisecond)
+	}
 }
 
 // importBusybox gives the script's store the image busybox.

@@ -214,6 +214,13 @@ func (m *monitor) thaw() error {
 	})
 }
 
+// removeLost removes the cgroups of a container whose monitor was killed, and the container with it.
+func removeLost(dirs []string) {
+	for _, dir := range dirs {
+		(&freezer{dir: dir, own: strings.HasPrefix(filepath.Base(dir), "nacre-")}).remove()
+	}
+}
+
 // thawLost lets what a monitor froze that was killed go on, so that it can die, and removes its freezer.
 func thawLost(dir string) {
 	if dir == "" {

@@ -106,6 +106,7 @@ func (m *monitor) run(ctx context.Context, s Streams) (status sandbox.Status, er
 		m.failed(err)
 		return status, m.finish(err)
 	}
+	go m.watchFolder()
 	b := backoff{}
 	for {
 		began := time.Now()
@@ -317,7 +318,7 @@ func (m *monitor) finish(err error) error {
 		m.listener.Close()
 	}
 	m.out.log.close()
-	if m.c.Config.AutoRemove {
+	if m.c.Config.AutoRemove && !m.storeGone() {
 		rerr := m.reopen(context.Background())
 		if rerr == nil {
 			rerr = m.c.drop(context.Background())

@@ -107,7 +107,8 @@ func (p *parts) addProcess(context.Context) error {
 	if len(args) == 0 {
 		return ErrNoCommand
 	}
-	user, err := rootfs.LookupUser(p.lower, c.User)
+	// Users that were added in an earlier run count.
+	user, err := rootfs.LookupUser(rootfs.Over(p.root, p.lower), c.User)
 	if err != nil {
 		return err
 	}

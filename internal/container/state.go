@@ -137,6 +137,7 @@ func loadState(dir string) (State, error) {
 		return st, err
 	}
 	thawLost(st.Freezer)
+	removeLost(st.Cgroups)
 	st = st.lost()
 	writeState(dir, st) // if it cannot be, the next one will
 	return st, nil

@@ -3,44 +3,25 @@ package e2e
 import (
 	"fmt"
 	"os"
-	"path/filepath"
 	"strings"
 	"sync"
 	"testing"
 	"time"
 )
 
-// left fails where anything of a store's containers is left.
-func (s *store) left(t *testing.T) {
-	t.Helper()
-	until(t, "the end of all processes", func() bool { return len(processes(s.root)) == 0 })
-	if m := mounts(s.root); len(m) > 0 {
-		t.Errorf("mounts: %v", m)
-	}
-	for _, dir := range []string{"containers", "owners", "locks", "tmp"} {
-		if l := listing(t, filepath.Join(s.root, dir)); strings.Count(l, "\n") > 1 {
-			t.Errorf("%s has\n%s", dir, l)
-		}
-	}
-	cgroups, _ := filepath.Glob("/sys/fs/cgroup/*/nacre-*")
-	for _, dir := range cgroups {
-		if procs, err := os.ReadFile(dir + "/cgroup.procs"); err == nil && len(procs) == 0 && strings.Contains(dir, "/freezer/") {
-			t.Errorf("cgroup %s is left", dir)
-		}
-	}
-}
-
 // TestManyContainers has many at once, ends them all in different ways, and looks for what is left.
 func TestManyContainers(t *testing.T) {
-	n, sequence := 12, 20
-	if full {
-		n, sequence = 200, 1000
-	}
+	t.Parallel()
+	n, sequence := pick(12, 200), pick(20, 1000)
 	s := newBusybox(t)
 	var wg sync.WaitGroup
 	for i := range n {
 		wg.Go(func() {
-			if r := s.run(t, "run", "-d", "--init", "--network", "none", "--name", fmt.Sprintf("many%d", i), "busybox", "sleep", "10000"); r.code != 0 {
+			network := pick("none", "private")
+			if i < 4 {
+				network = "private"
+			}
+			if r := s.run(t, "run", "-d", "--init", "--network", network, "--pids-limit", "100", "--name", fmt.Sprintf("many%d", i), "busybox", "sleep", "10000"); r.code != 0 {
 				t.Error(r)
 			}
 		})
@@ -48,6 +29,11 @@ func TestManyContainers(t *testing.T) {
 	wg.Wait()
 	if ids := strings.Fields(s.ok(t, "ps", "-q")); len(ids) != n {
 		t.Errorf("%d run, of %d", len(ids), n)
+	}
+	s.ok(t, "pause", "many0")
+	seen := s.traces(t)
+	if len(seen.netns) < n || len(seen.devices) < 4 {
+		t.Errorf("%d network namespaces and %d devices were seen of %d containers", len(seen.netns), len(seen.devices), n)
 	}
 	args := []string{"stop"}
 	for i := range n / 2 {
@@ -57,21 +43,45 @@ func TestManyContainers(t *testing.T) {
 	if ids := strings.Fields(s.ok(t, "ps", "-q")); len(ids) != n-n/2 {
 		t.Errorf("%d run after the others were stopped", len(ids))
 	}
-	s.ok(t, append([]string{"rm", "-f"}, strings.Fields(s.ok(t, "ps", "-aq"))...)...)
-	s.left(t)
-	for range sequence {
-		s.ok(t, "run", "--rm", "--network", "none", "busybox", "true")
+	killed := 0
+	for _, line := range processes("nacre: monitor\x00" + s.root) { // some are killed, as if memory had run out
+		if pid, _, _ := strings.Cut(line, " "); killed < 3 {
+			kill(t, pid)
+			killed++
+		}
 	}
-	s.left(t)
+	until(t, "ps to know", func() bool { return len(strings.Fields(s.ok(t, "ps", "-q"))) == n-n/2-killed })
+	s.ok(t, append([]string{"rm", "-f"}, strings.Fields(s.ok(t, "ps", "-aq"))...)...)
+	s.left(t, seen)
+	pids := map[int]bool{}
+	for i := range sequence {
+		network := "none"
+		if i%10 == 0 {
+			network = "private"
+		}
+		r := s.run(t, "run", "--rm", "--network", network, "--pids-limit", "100", "busybox", "true")
+		if r.code != 0 {
+			t.Fatal(r)
+		}
+		pids[r.pid] = true
+	}
+	s.left(t, traces{})
+	if dirs := cgroupsOf(pids); len(dirs) > 0 {
+		t.Errorf("cgroups are left: %q", dirs)
+	}
 	s.check(t)
 }
 
-// TestContainerOutOfMemory reaches the memory limit: it is told by ps and inspect.
+// TestContainerOutOfMemory reaches the memory limit: it is told by ps and inspect. Where no limit can be set, that is told.
 func TestContainerOutOfMemory(t *testing.T) {
+	t.Parallel()
 	s := newBusybox(t)
-	r := s.run(t, "run", "--name", "big", "--memory", "16m", "--memory-swap", "16m", "--network", "none", "busybox", "sh", "-c", "tail -c 200m /dev/zero; exit $?")
-	if strings.Contains(r.stderr, "is not applied") {
-		t.Logf("limits cannot be set here: %v", r)
+	limited := []string{"run", "--name", "big", "--memory", "16m", "--memory-swap", "16m", "--network", "none", "busybox", "sh", "-c"}
+	r := s.run(t, append(limited, "tail -c 64m /dev/zero >/dev/null")...)
+	if !memoryLimits() {
+		if r.code != 0 || !strings.Contains(r.stderr, "memory limit is not applied") {
+			t.Errorf("no limit can be set, and nobody says so: %v", r)
+		}
 		return
 	}
 	if r.code != 137 {
@@ -93,11 +103,12 @@ func TestContainerForkBomb(t *testing.T) {
 		t.Fatal(r)
 	}
 	until(t, "the limit", func() bool { return strings.Contains(s.run(t, "logs", "bomb").stderr, "fork") })
+	seen := s.traces(t)
 	if got := s.ok(t, "ps", "--format", "{{.Names}} {{.State}}"); got != "bomb running" {
 		t.Errorf("ps: %s", got)
 	}
 	s.ok(t, "rm", "-f", "bomb")
-	s.left(t)
+	s.left(t, seen)
 }
 
 // TestContainerDiskFull fills the disk by what a container writes: it goes on, ends, and its end is kept. What
@@ -170,5 +181,5 @@ func TestContainerHostileOutput(t *testing.T) {
 	viewer.Process.Kill()
 	viewer.Wait()
 	s.ok(t, "rm", "line", "slow")
-	s.left(t)
+	s.left(t, traces{})
 }

@@ -22,6 +22,7 @@ func newTmpfs(t testing.TB, size string) *store {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() {
+		killAll(dir)
 		if err := unix.Unmount(dir, 0); err != nil {
 			t.Error(err) // something of ours is still in there
 			unix.Unmount(dir, unix.MNT_DETACH)

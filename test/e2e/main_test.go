@@ -51,6 +51,7 @@ func runTests(m *testing.M) int {
 		code = 1
 	}
 	if left := processes(nacre); len(left) > 0 {
+		defer killAll(nacre)
 		fmt.Fprintf(os.Stderr, "FAIL: processes are left behind:\n%s\n", strings.Join(left, "\n"))
 		code = 1
 	}
@@ -102,7 +103,10 @@ func newStore(t testing.TB) *store {
 	if err != nil {
 		t.Fatal(err)
 	}
-	t.Cleanup(func() { os.RemoveAll(dir) })
+	t.Cleanup(func() {
+		killAll(dir)
+		os.RemoveAll(dir)
+	})
 	return &store{root: filepath.Join(dir, "root")}
 }
 
@@ -151,7 +155,7 @@ func baseTar(t testing.TB, name string) string {
 // result is what a command did.
 type result struct {
 	args           []string
-	code           int
+	code, pid      int
 	stdout, stderr string
 	took           time.Duration
 }
@@ -167,7 +171,7 @@ func (s *store) cmd(args ...string) *exec.Cmd {
 	argv = append(argv, args...)
 	cmd := exec.Command(argv[0], argv[1:]...)
 	cmd.Env = append(os.Environ(), s.env...)
-	cmd.WaitDelay = 10 * time.Second
+	cmd.WaitDelay = time.Minute // hundreds at once on a small machine take their time
 	return cmd
 }
 
@@ -191,7 +195,7 @@ func (s *store) runIn(t testing.TB, stdin string, args ...string) result {
 	if exited := new(exec.ExitError); err != nil && !errors.As(err, &exited) {
 		t.Fatalf("nacre %s: %v", strings.Join(args, " "), err)
 	}
-	r := result{args, cmd.ProcessState.ExitCode(), stdout.String(), stderr.String(), time.Since(begin)}
+	r := result{args, cmd.ProcessState.ExitCode(), cmd.ProcessState.Pid(), stdout.String(), stderr.String(), time.Since(begin)}
 	if crash.MatchString(r.stderr) {
 		t.Fatalf("it crashed: %v", r)
 	}
