@@ -327,7 +327,16 @@ func (c *Container) drop(ctx context.Context) error {
 	if err := c.releaseMounts(ctx); err != nil {
 		return err
 	}
-	return c.cs.s.DropContainer(context.WithoutCancel(ctx), c.ID)
+	err := c.cs.s.DropContainer(context.WithoutCancel(ctx), c.ID)
+	if errors.Is(err, unix.ENOSPC) {
+		// What it wrote and its log are what there is to give. They go in any case.
+		logs, _ := filepath.Glob(filepath.Join(c.dir, logFile+"*"))
+		for _, path := range append(logs, filepath.Join(c.dir, "upper")) {
+			os.RemoveAll(path)
+		}
+		err = c.cs.s.DropContainer(context.WithoutCancel(ctx), c.ID)
+	}
+	return err
 }
 
 // sweep removes the containers that were to be removed at their end and have lost their monitor.

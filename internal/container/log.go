@@ -22,6 +22,10 @@ const (
 	DefaultLogFiles = 4
 )
 
+// logSpares is the room, in bytes, that logs leave on a disk: a container that talks until nothing fits any more shall
+// not keep people from looking after it.
+const logSpares = 2 << 20
+
 // maxLogLine is where docker cuts a line that goes on: the rest is another entry.
 const maxLogLine = 16 << 10
 
@@ -215,6 +219,10 @@ func (w *logWriter) openFile() error {
 
 // append writes data to the newest file, all of it or nothing.
 func (w *logWriter) append(data []byte) error {
+	var st unix.Statfs_t
+	if unix.Fstatfs(int(w.file.Fd()), &st) == nil && int64(st.Bavail)*st.Bsize < logSpares+int64(len(data)) {
+		return &os.PathError{Op: "write", Path: w.path, Err: unix.ENOSPC}
+	}
 	n, err := w.file.Write(data)
 	if err != nil {
 		if n > 0 && w.file.Truncate(w.size) != nil {

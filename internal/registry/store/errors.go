@@ -111,15 +111,17 @@ func explain(root string, err error) error {
 	return err
 }
 
-// noSpace tells whether the file system of path has no free block or inode,
-// which SQLite reports as an I/O error where it could not enlarge its shared
-// memory file.
+// shmSize is that of SQLite's shared memory file, which it makes anew when nobody has it open.
+const shmSize = 32 << 10
+
+// noSpace tells whether the file system of path has no free inode, or not the blocks that
+// SQLite needs to enlarge its shared memory file, which it reports as an I/O error.
 func noSpace(path string) bool {
 	var st unix.Statfs_t
 	if unix.Statfs(path, &st) != nil {
 		return false
 	}
-	return st.Bavail == 0 || (st.Files > 0 && st.Ffree == 0)
+	return int64(st.Bavail)*st.Bsize < shmSize || (st.Files > 0 && st.Ffree == 0)
 }
 
 // isFull tells whether err means that the disk is full.

@@ -138,9 +138,7 @@ func (s *Store) open(ctx context.Context) error {
 	if s.o.ReadOnly {
 		return nil
 	}
-	if fresh {
-		s.keepReserve()
-	}
+	s.keepReserve()
 	s.sweepInBackground()
 	return nil
 }
