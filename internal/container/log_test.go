@@ -101,7 +101,7 @@ func TestLogTorn(t *testing.T) {
 // TestLogFull fills the disk: output is lost, and said to be, and nothing else.
 func TestLogFull(t *testing.T) {
 	dir := t.TempDir()
-	if err := unix.Mount("tmpfs", dir, "tmpfs", 0, "size=256k"); err != nil {
+	if err := unix.Mount("tmpfs", dir, "tmpfs", 0, fmt.Sprint("size=", logSpares+256<<10)); err != nil {
 		t.Fatal(err)
 	}
 	defer unix.Unmount(dir, unix.MNT_DETACH)
@@ -114,8 +114,12 @@ func TestLogFull(t *testing.T) {
 	if len(faults) != 1 || w.dropped == 0 {
 		t.Errorf("faults %v, %d dropped", faults, w.dropped)
 	}
+	var st unix.Statfs_t
+	if err := unix.Statfs(dir, &st); err != nil || int64(st.Bavail)*st.Bsize < logSpares {
+		t.Errorf("%d blocks of %d bytes are left, %v", st.Bavail, st.Bsize, err)
+	}
 	// As soon as there is room it goes on, and says what is missing.
-	if err := unix.Mount("tmpfs", dir, "tmpfs", unix.MS_REMOUNT, "size=2m"); err != nil {
+	if err := unix.Mount("tmpfs", dir, "tmpfs", unix.MS_REMOUNT, fmt.Sprint("size=", 2*logSpares)); err != nil {
 		t.Fatal(err)
 	}
 	dropped := w.dropped
