@@ -55,7 +55,9 @@ func Changed(ctx context.Context, base image.Config, changes []string) (image.Co
 	p := image.Platform{OS: base.OS, Architecture: base.Architecture, Variant: base.Variant}
 	from := base
 	from.Config.OnBuild = nil // they are for builds
-	resolve := func(context.Context, string, image.Platform) (graph.Image, error) { return graph.Image{Config: from}, nil }
+	resolve := func(context.Context, string, image.Platform) (graph.Image, error) {
+		return graph.Image{Config: from}, nil
+	}
 	g, err := graph.Plan(ctx, file, graph.Options{Platform: p, BuildPlatform: p}, resolve)
 	if err != nil {
 		return image.Config{}, changeError(changes, err)

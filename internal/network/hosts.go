@@ -53,12 +53,6 @@ func (h HostsFile) Bytes() ([]byte, error) {
 	return b.Bytes(), nil
 }
 
-// Hosts is /etc/hosts for a container called hostname in the host's network, with the
-// lines that extra ("NAME:IP", as --add-host takes them) asks for.
-func Hosts(hostname string, extra []string) ([]byte, error) {
-	return HostsFile{Hostname: hostname, Extra: extra}.Bytes()
-}
-
 // splitHost reads NAME:IP, or NAME=IP as newer docker has it. The address is not valid
 // for host-gateway.
 func splitHost(s string) (name string, ip netip.Addr, err error) {

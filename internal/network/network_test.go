@@ -6,7 +6,7 @@ import (
 )
 
 func TestHosts(t *testing.T) {
-	data, err := Hosts("web", []string{"db:10.0.0.2", "v6:[::2]", "gw=host-gateway"})
+	data, err := HostsFile{Hostname: "web", Extra: []string{"db:10.0.0.2", "v6:[::2]", "gw=host-gateway"}}.Bytes()
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -16,7 +16,7 @@ func TestHosts(t *testing.T) {
 		}
 	}
 	for _, bad := range []string{"db", "db:", ":1.2.3.4", "db:1.2.3", "db:10.0.0.2\n1.1.1.1 evil"} {
-		if _, err := Hosts("", []string{bad}); err == nil {
+		if _, err := (HostsFile{Extra: []string{bad}}).Bytes(); err == nil {
 			t.Errorf("%q: no error", bad)
 		}
 	}

@@ -13,7 +13,6 @@ import (
 	"os"
 	"path"
 	"strconv"
-	"strings"
 
 	"golang.org/x/sys/unix"
 )
@@ -152,35 +151,4 @@ func readlink(fd int) (string, error) {
 		return "", err
 	}
 	return string(buf[:n]), nil
-}
-
-// Resolve is the path that name leads to, symlinks followed, as a process in the tree would see it: it is for people to
-// read, and for the place of what is not there yet.
-func (t *Tree) Resolve(name string) (string, error) {
-	done := "/"
-	rest := strings.Split(name, "/")
-	for links := 0; len(rest) > 0; {
-		part := rest[0]
-		rest = rest[1:]
-		if part == "" || part == "." {
-			continue
-		}
-		next := path.Join(done, part) // ".." of "/" is "/"
-		info, err := t.Lstat(next)
-		if err != nil {
-			return "", err
-		}
-		if !info.IsLink() {
-			done = next
-			continue
-		}
-		if links++; links > 40 {
-			return "", pathError("open", name, unix.ELOOP)
-		}
-		if path.IsAbs(info.Link) {
-			done = "/"
-		}
-		rest = append(strings.Split(info.Link, "/"), rest...)
-	}
-	return done, nil
 }

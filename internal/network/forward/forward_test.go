@@ -35,26 +35,6 @@ func container(t *testing.T) (*os.File, Target) {
 	return ns, Target{space{ns}, []netip.Addr{netip.MustParseAddr("10.1.2.3"), netip.MustParseAddr("127.0.0.1")}}
 }
 
-// server handles each connection to an address in a namespace.
-func server(t *testing.T, ns *os.File, address string, handle func(*net.TCPConn)) {
-	t.Helper()
-	var l net.Listener
-	err := netns.Do(ns, func() (err error) { l, err = net.Listen("tcp", address); return err })
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { l.Close() })
-	go func() {
-		for {
-			c, err := l.Accept()
-			if err != nil {
-				return
-			}
-			go func() { defer c.Close(); handle(c.(*net.TCPConn)) }()
-		}
-	}()
-}
-
 // echo sends all back once all has come: half of the connection is closed by then.
 func echo(c *net.TCPConn) {
 	data, _ := io.ReadAll(c)
@@ -103,7 +83,7 @@ func exchange(address string, data []byte) ([]byte, error) {
 
 func TestTCP(t *testing.T) {
 	ns, to := container(t)
-	server(t, ns, ":80", echo)
+	nettest.Handle(t, ns, ":80", echo)
 	f := publish(t, to, "80", "127.0.0.1::80", "[::1]:8080:80")
 	data := bytes.Repeat([]byte("0123456789abcdef"), 1<<16)
 	for i, want := range []string{"0.0.0.0", "::", "127.0.0.1", "::1"} {
@@ -125,7 +105,7 @@ func TestAddresses(t *testing.T) {
 	for _, own := range []string{"10.1.2.3:80", "127.0.0.1:81"} {
 		var seen string
 		done := make(chan bool)
-		server(t, ns, own, func(c *net.TCPConn) { seen = c.RemoteAddr().String(); close(done) })
+		nettest.Handle(t, ns, own, func(c *net.TCPConn) { seen = c.RemoteAddr().String(); close(done) })
 		_, number, _ := net.SplitHostPort(own)
 		f := publish(t, to, number)
 		exchange(f.address(0), nil)
@@ -179,7 +159,7 @@ func TestLoad(t *testing.T) {
 	var arrived sync.WaitGroup
 	arrived.Add(count)
 	goOn := make(chan bool)
-	server(t, ns, ":80", func(c *net.TCPConn) {
+	nettest.Handle(t, ns, ":80", func(c *net.TCPConn) {
 		arrived.Done()
 		<-goOn
 		echo(c)
@@ -237,7 +217,7 @@ func settled(t *testing.T, before int) {
 func TestSlowReader(t *testing.T) {
 	ns, to := container(t)
 	data := bytes.Repeat([]byte("x"), 32<<20)
-	server(t, ns, ":80", func(c *net.TCPConn) { c.Write(data) })
+	nettest.Handle(t, ns, ":80", func(c *net.TCPConn) { c.Write(data) })
 	f := publish(t, to, "127.0.0.1::80")
 	slow, err := net.Dial("tcp", f.address(0))
 	if err != nil {
@@ -256,12 +236,12 @@ func TestSlowReader(t *testing.T) {
 func TestGone(t *testing.T) {
 	ns, to := container(t)
 	begun := make(chan bool, 1)
-	server(t, ns, ":80", func(c *net.TCPConn) {
+	nettest.Handle(t, ns, ":80", func(c *net.TCPConn) {
 		c.Write([]byte("hello"))
 		begun <- true
 		io.Copy(io.Discard, c)
 	})
-	server(t, ns, ":81", func(c *net.TCPConn) { c.SetLinger(0) })
+	nettest.Handle(t, ns, ":81", func(c *net.TCPConn) { c.SetLinger(0) })
 	before := descriptors(t)
 	f := publish(t, to, "127.0.0.1::80", "127.0.0.1::81")
 	if _, err := exchange(f.address(1), nil); err == nil {

@@ -110,6 +110,14 @@ func Ask(ns *os.File, address string, patience time.Duration) (string, error) {
 // Serve says who asks, after some text, to all who connect to an address in a namespace.
 func Serve(t testing.TB, ns *os.File, address, says string) {
 	t.Helper()
+	Handle(t, ns, address, func(c *net.TCPConn) {
+		fmt.Fprintln(c, says+c.RemoteAddr().(*net.TCPAddr).IP.String())
+	})
+}
+
+// Handle has each connection to an address in a namespace handled, beside the others, and closed.
+func Handle(t testing.TB, ns *os.File, address string, handle func(*net.TCPConn)) {
+	t.Helper()
 	var l net.Listener
 	err := netns.Do(ns, func() (err error) { l, err = net.Listen("tcp", address); return err })
 	if err != nil {
@@ -122,8 +130,7 @@ func Serve(t testing.TB, ns *os.File, address, says string) {
 			if err != nil {
 				return
 			}
-			fmt.Fprintln(c, says+c.RemoteAddr().(*net.TCPAddr).IP.String())
-			c.Close()
+			go func() { defer c.Close(); handle(c.(*net.TCPConn)) }()
 		}
 	}()
 }
