@@ -11,6 +11,7 @@ import (
 	"syscall"
 
 	"nacre/internal/registry/store"
+	"nacre/internal/sandbox"
 
 	"golang.org/x/sys/unix"
 )
@@ -106,6 +107,7 @@ func (c *Container) spawn(lock *Lock) (net.Conn, error) {
 	ours, theirs := os.NewFile(uintptr(pair[0]), "connection"), os.NewFile(uintptr(pair[1]), "connection")
 	defer ours.Close()
 	defer theirs.Close()
+	sandbox.OwnDescriptors()
 	null, err := os.OpenFile(os.DevNull, os.O_RDWR, 0)
 	if err != nil {
 		return nil, err

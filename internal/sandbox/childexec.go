@@ -17,6 +17,11 @@ func (c *child) becomeUser() error {
 	if err := c.enterCwd(); err != nil {
 		return err
 	}
+	// From the moment in which our rights are those of the processes around us until we are one of them, they
+	// could look into this one otherwise: at files that are open, and at other threads that still have all rights.
+	if err := unix.Prctl(unix.PR_SET_DUMPABLE, 0, 0, 0, 0); err != nil {
+		return fail("hide", err)
+	}
 	resetSignals()
 	for _, l := range c.Rlimits {
 		if err := unix.Prlimit(0, l.Resource, &unix.Rlimit{Cur: l.Soft, Max: l.Hard}, nil); err != nil {
@@ -53,16 +58,18 @@ func (c *child) becomeUser() error {
 }
 
 // enterCwd enters the working directory. The first process has it made where it is not there, as runc does.
+//
+// The name is the image's. While all rights are still there it must not lead out of the root, not even for the
+// moment in which a directory is made: not by symlinks, nor by links of /proc to descriptors that are open here, of
+// which whoever started us may have left some, too (CVE-2024-21626).
 func (c *child) enterCwd() error {
-	err := unix.Chdir(c.Cwd)
-	if errors.Is(err, unix.ENOENT) && !c.joined {
-		if err := os.MkdirAll(c.Cwd, 0o755); err != nil {
-			return fail("make working directory", err)
-		}
-		err = unix.Chdir(c.Cwd)
+	fd, err := c.openCwd()
+	if err == nil {
+		defer unix.Close(fd)
+		err = unix.Fchdir(fd)
 	}
 	if err != nil {
-		start := fail("enter working directory "+c.Cwd, err)
+		start := fail("enter working directory "+c.Cwd, bare(err))
 		switch {
 		case errors.Is(err, unix.EACCES), c.joined && !errors.Is(err, unix.ENOENT):
 			start.Code = CodeNotExecutable
@@ -71,13 +78,45 @@ func (c *child) enterCwd() error {
 		}
 		return start
 	}
-	// A directory outside of the root, reached through an open descriptor, has no path.
+	// A directory outside of the root has no path.
 	buf := make([]byte, unix.PathMax)
 	n, err := unix.Getcwd(buf)
 	if err != nil || n < 1 || buf[0] != '/' {
 		return fail("enter working directory "+c.Cwd, errors.New("it is outside of the root"))
 	}
 	return nil
+}
+
+// openCwd opens the working directory, made if need be.
+func (c *child) openCwd() (int, error) {
+	root := c.root
+	if root < 0 { // it is ours already
+		var err error
+		if root, err = unix.Open("/", unix.O_PATH|unix.O_DIRECTORY|unix.O_CLOEXEC, 0); err != nil {
+			return -1, err
+		}
+		defer unix.Close(root)
+	}
+	fd, err := openIn(root, c.Cwd, 0)
+	if !errors.Is(err, unix.ENOENT) || c.joined {
+		return fd, err
+	}
+	return makeIn(root, c.Cwd, true, func(parent, name string, dir bool) error {
+		up, err := openIn(root, parent, unix.O_DIRECTORY|unix.O_NOFOLLOW)
+		if err != nil {
+			return err
+		}
+		defer unix.Close(up)
+		return mknod(up, name, dir)
+	})
+}
+
+// bare is the error number of an error, which is about a path that is told already.
+func bare(err error) error {
+	if path, ok := errors.AsType[*os.PathError](err); ok {
+		return path.Err
+	}
+	return err
 }
 
 // resetSignals undoes what nohup, shells and others do to what they start: a program

@@ -46,11 +46,6 @@ func (c *child) startHooks() error {
 	if len(c.StartHooks) == 0 {
 		return nil
 	}
-	// Other threads of ours still have all capabilities. Who can look into this process
-	// could have theirs: until the program is executed nobody can.
-	if err := unix.Prctl(unix.PR_SET_DUMPABLE, 0, 0, 0, 0); err != nil {
-		return fail("hide from hooks", err)
-	}
 	return runHooks(context.Background(), hookStartContainer, c.StartHooks, "", c.StartState)
 }
 

@@ -17,7 +17,30 @@ func (c *child) executeInit() error {
 	if _, err := unix.FcntlInt(socketFd, unix.F_SETFD, 0); err != nil { // for reports
 		return fail("start init", err)
 	}
-	return fail("start init", syscall.Exec("/proc/self/exe", append([]string{initName}, c.Args...), c.Env))
+	argv, err := syscall.SlicePtrFromStrings(append([]string{initName}, c.Args...))
+	if err != nil {
+		return fail("start init", err)
+	}
+	envv, err := syscall.SlicePtrFromStrings(c.Env)
+	if err != nil {
+		return fail("start init", err)
+	}
+	_, _, errno := syscall.RawSyscall6(unix.SYS_EXECVEAT, uintptr(c.exe), uintptr(unsafe.Pointer(new(byte))),
+		uintptr(unsafe.Pointer(&argv[0])), uintptr(unsafe.Pointer(&envv[0])), unix.AT_EMPTY_PATH, 0)
+	runtime.KeepAlive(argv)
+	runtime.KeepAlive(envv)
+	return fail("start init", errno)
+}
+
+// openProgram keeps our own program open, where it is to be executed again: what has its name in the sandbox may
+// be something else.
+func (c *child) openProgram() (err error) {
+	if c.Init {
+		if c.exe, err = unix.Open("/proc/self/exe", unix.O_PATH|unix.O_CLOEXEC, 0); err != nil {
+			return fail("open own program", err)
+		}
+	}
+	return nil
 }
 
 // runInit starts the program and looks after it.

@@ -74,8 +74,11 @@ func mknod(up int, name string, dir bool) error {
 	return unix.Mknodat(up, name, unix.S_IFREG|0o644, 0)
 }
 
-// make walks name, following symlinks by hand, and makes what is missing.
-func (c *child) make(name string, dir bool) (int, error) {
+// make makes what is missing of name.
+func (c *child) make(name string, dir bool) (int, error) { return makeIn(c.root, name, dir, c.create) }
+
+// makeIn walks name in a root, following symlinks by hand, and has create make what is missing.
+func makeIn(root int, name string, dir bool, create func(parent, name string, dir bool) error) (int, error) {
 	at, todo, links := ".", splitPath(name), 0
 	for len(todo) > 0 {
 		part := todo[0]
@@ -85,9 +88,9 @@ func (c *child) make(name string, dir bool) (int, error) {
 			continue
 		}
 		next := path.Join(at, part)
-		fd, err := c.open(next, unix.O_NOFOLLOW)
+		fd, err := openIn(root, next, unix.O_NOFOLLOW)
 		if errors.Is(err, unix.ENOENT) {
-			err = c.create(at, part, dir || len(todo) > 0)
+			err = create(at, part, dir || len(todo) > 0)
 			if err != nil {
 				return -1, err
 			}
@@ -114,7 +117,7 @@ func (c *child) make(name string, dir bool) (int, error) {
 		}
 		todo = append(splitPath(target), todo...)
 	}
-	return c.open(at, unix.O_NOFOLLOW)
+	return openIn(root, at, unix.O_NOFOLLOW)
 }
 
 func splitPath(name string) []string {

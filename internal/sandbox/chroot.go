@@ -186,6 +186,7 @@ func (r *runner) treeResult(ctx context.Context, startErr error, end []byte) err
 // startAbove starts what is above the process, and gives that its plan. Our end of a socket is returned, over which
 // its end is told, and which ends it when it is closed.
 func (r *runner) startAbove() (int, error) {
+	OwnDescriptors()
 	null, err := devNull()
 	if err != nil {
 		return -1, err

@@ -29,6 +29,7 @@ var guardProcess = sync.OnceValues(func() (int, error) {
 	if err != nil {
 		return -1, err
 	}
+	OwnDescriptors()
 	null, err := devNull()
 	if err != nil {
 		return -1, err

@@ -73,6 +73,7 @@ type child struct {
 	devices     []int       // of plan.Devices
 	dev, pts    int         // the file systems of /dev and /dev/pts, where they were mounted; else -1
 	mountID     uint64      // of the root
+	exe         int         // this program, with plan.Init
 	joined      bool        // it is in a sandbox that was there before
 	givenRoot   int         // with plan.RootGiven
 	givenMounts map[int]int // by index of plan.Given
@@ -165,7 +166,7 @@ func (c *child) run() error {
 		return err
 	}
 	steps := []func() error{
-		c.enter, c.openSources, c.attachRoot, c.mountAll, c.createHooks, c.leaveHost,
+		c.openProgram, c.enter, c.openSources, c.attachRoot, c.mountAll, c.createHooks, c.leaveHost,
 		c.makeTerminal, c.setNames, c.restrict, c.becomeUser, c.startHooks,
 	}
 	if c.Chroot != "" {
@@ -236,6 +237,13 @@ func receivedSome(rights []byte, least int) ([]int, error) {
 		err = fmt.Errorf("%d descriptors came with the message, not %d", len(fds), least)
 	}
 	return fds, err
+}
+
+// dropFds closes the descriptors that came with a message.
+func dropFds(rights []byte) {
+	if fds, err := receivedSome(rights, 0); err == nil {
+		closeAll(fds)
+	}
 }
 
 // receivedFds takes the descriptors that came with a message.

@@ -42,6 +42,7 @@ const (
 
 // joinProcess starts a copy of this program in all namespaces of a process. It waits for a plan.
 func joinProcess(pid int) (*launched, error) {
+	OwnDescriptors()
 	j, files, err := newJoining(pid)
 	defer func() {
 		for _, fd := range files {
@@ -249,6 +250,9 @@ func rawJoin(j *joining) (pid uintptr, errno syscall.Errno) {
 //go:nosplit
 //go:noinline
 func (j *joining) inFirst() {
+	// We have the memory and the files of who started us. In a user namespace with all rights in it, as in any with
+	// CAP_SYS_PTRACE, processes could look into ours as soon as we are there (CVE-2016-9962).
+	syscall.RawSyscall6(syscall.SYS_PRCTL, unix.PR_SET_DUMPABLE, 0, 0, 0, 0, 0)
 	if _, _, errno := syscall.RawSyscall(unix.SYS_SETNS, j.pidfd, j.flags, 0); errno != 0 {
 		j.tell(0, joinNamespaces, errno)
 		return

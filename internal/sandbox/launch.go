@@ -71,6 +71,7 @@ func (l *launched) stay(flags uintptr, maps *idMaps, pids string, started chan<-
 // start executes the copy. One that is joined to a process namespace sees no parent, and would take it for dead: it asks
 // to die with it itself.
 func (l *launched) start(flags uintptr, maps *idMaps, joined bool) error {
+	OwnDescriptors()
 	exe, err := selfExe()
 	if err != nil {
 		return err
@@ -128,6 +129,11 @@ func (l *launched) give(p *plan, stdio [3]*os.File, mounts ...int) error {
 	runtime.KeepAlive(stdio)
 	return os.NewSyscallError("sendmsg", err)
 }
+
+// OwnDescriptors has nothing that is open here but the standard streams be open in what this process starts, unless it is
+// handed over on purpose. Our own descriptors are like that; but whoever started us may have left a directory open, or a
+// lock. It comes before the first copy of this program that outlives us or enters a sandbox.
+var OwnDescriptors = sync.OnceFunc(func() { unix.CloseRange(3, ^uint(0), unix.CLOSE_RANGE_CLOEXEC) })
 
 // devNull is open for good: every copy starts with it as its standard streams.
 var devNull = sync.OnceValues(func() (*os.File, error) { return os.OpenFile(os.DevNull, os.O_RDWR, 0) })

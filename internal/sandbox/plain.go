@@ -55,6 +55,9 @@ func (c *child) readPlain(name string) ([]byte, error) {
 		Resolve: unix.RESOLVE_IN_ROOT | unix.RESOLVE_NO_MAGICLINKS | unix.RESOLVE_NO_XDEV,
 	}
 	fd, err := unix.Openat2(c.root, name, &how)
+	for try := 0; try < 100 && (err == unix.EAGAIN || err == unix.EINTR); try++ { // something was renamed or mounted meanwhile
+		fd, err = unix.Openat2(c.root, name, &how)
+	}
 	if err != nil {
 		return nil, err
 	}

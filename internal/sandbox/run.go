@@ -206,6 +206,10 @@ func (r *runner) receive(ctx context.Context) error {
 			return nil
 		}
 		text := string(buf[1:n])
+		if r.starting && buf[0] != reportFailure { // an init has nothing else to say, which the program could try to say for it
+			dropFds(rights[:rn])
+			continue
+		}
 		switch buf[0] {
 		case reportCreated:
 			r.status.Created = append(r.status.Created, text)
