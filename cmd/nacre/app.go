@@ -11,6 +11,7 @@ import (
 
 	"nacre/internal/event"
 	"nacre/internal/isolation"
+	"nacre/internal/reference"
 	"nacre/internal/registry"
 	"nacre/internal/registry/store"
 	"nacre/internal/ui/json"
@@ -161,6 +162,9 @@ func (a *app) image(ctx context.Context, name string) (store.Image, error) {
 
 // absent says in docker's words that there is no image called name.
 func absent(name string) error {
+	if n, err := reference.Parse(name); err == nil {
+		name = n.Tagged().Familiar() // also of what was meant as an ID
+	}
 	return &hintError{&absentError{name}, "nacre images lists what there is; build, load and import add to it"}
 }
 

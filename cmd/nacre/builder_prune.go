@@ -151,6 +151,23 @@ func (p *cachePrune) print(a *app, rows []cacheRow, removed store.CacheRemoved, 
 		}
 		fmt.Fprintln(a.stdout)
 	}
-	printPruned(a, report)
+	printPrunedCache(a, report)
 	return nil
+}
+
+// printPrunedCache says how much was removed, and lists what can be made again least easily.
+func printPrunedCache(a *app, r store.PruneReport) {
+	if r.Cache > 0 {
+		fmt.Fprintf(a.stdout, "Deleted build cache: %d records\n", r.Cache)
+	}
+	if len(r.CacheDirs) > 0 {
+		fmt.Fprintln(a.stdout, "Deleted Cache Mounts:")
+	}
+	for _, c := range r.CacheDirs {
+		fmt.Fprintln(a.stdout, c.ID)
+	}
+	if r.Cache+len(r.CacheDirs) > 0 {
+		fmt.Fprintln(a.stdout)
+	}
+	fmt.Fprintln(a.stdout, "Total reclaimed space:", fullSize(r.Bytes))
 }

@@ -12,12 +12,13 @@ import (
 	"nacre/internal/image"
 	"nacre/internal/registry"
 
+	"github.com/opencontainers/go-digest"
 	"github.com/spf13/cobra"
 )
 
 type historyFlags struct {
 	human, noTrunc, quiet bool
-	format                string
+	format, platform      string
 }
 
 func historyCommand(a *app) *cobra.Command {
@@ -26,7 +27,8 @@ func historyCommand(a *app) *cobra.Command {
 		Use:   "history [OPTIONS] IMAGE",
 		Short: "Show what made each layer of an image",
 		Example: `  nacre history web:1
-  nacre history --no-trunc --format '{{.Size}}	{{.CreatedBy}}' web:1`,
+  nacre history --no-trunc --format '{{.Size}}	{{.CreatedBy}}' web:1
+  nacre history --platform linux/arm64 web:1`,
 		Args:              exactArgs(1, "history needs one image"),
 		ValidArgsFunction: a.completeImage,
 		RunE: func(cmd *cobra.Command, args []string) error {
@@ -34,7 +36,7 @@ func historyCommand(a *app) *cobra.Command {
 			if err != nil {
 				return err
 			}
-			if f.quiet {
+			if f.quiet && (f.format == "" || f.format == "table") {
 				for _, r := range rows {
 					fmt.Fprintln(a.stdout, r.ID)
 				}
@@ -54,48 +56,69 @@ func historyCommand(a *app) *cobra.Command {
 	fl.BoolVar(&f.noTrunc, "no-trunc", false, "do not shorten instructions and IDs")
 	fl.BoolVarP(&f.quiet, "quiet", "q", false, "print IDs and nothing else")
 	fl.StringVar(&f.format, "format", "", `"table", "json", "table TEMPLATE" or a Go template`)
+	fl.StringVar(&f.platform, "platform", "", "which image of an index (default: this machine's)")
 	return cmd
 }
 
 // historyRow is an entry as docker's templates know it.
-type historyRow struct{ ID, CreatedSince, CreatedAt, CreatedBy, Size, Comment string }
+type historyRow struct{ Comment, CreatedAt, CreatedBy, CreatedSince, ID, Size string }
 
-// historyRows lists an image's history, newest first. Layers have no images of
-// their own, so all but the newest are <missing>, as docker has it for pulled images.
+// historyRows lists an image's history, newest first. Layers have no images of their own, so all entries are
+// <missing> but the newest and, of what commit made, those of the images it was made of: as docker has it.
 func historyRows(ctx context.Context, a *app, f historyFlags, name string) ([]historyRow, error) {
-	img, err := a.image(ctx, name)
+	p, err := optionalPlatform(f.platform)
 	if err != nil {
 		return nil, err
 	}
-	m, cfg, err := a.manifest(ctx, img, nil)
+	img, err := a.platformImage(ctx, name, p)
 	if err != nil {
 		return nil, err
 	}
 	now := time.Now()
 	var rows []historyRow
-	for _, made := range image.Trace(cfg, m) {
-		var size int64
-		if made.DiffID != "" {
-			info, err := a.opened.LayerInfo(ctx, made.DiffID)
-			switch {
-			case err == nil:
-				size = info.FileBytes
-			case errors.Is(err, registry.ErrAbsent) && made.Layer != nil:
-				size = made.Layer.Size // pushed here, and not unpacked yet
-			default:
-				return nil, err
-			}
+	for _, made := range image.Trace(img.config, img.manifest) {
+		size, err := a.sizeOfMade(ctx, made)
+		if err != nil {
+			return nil, err
 		}
 		rows = append(rows, f.row(made.History, size, now))
 	}
 	slices.Reverse(rows)
-	if len(rows) > 0 {
-		rows[0].ID = img.ID.String()
+	id, parent := img.manifest.Config.Digest, img.Parent
+	for i := 0; i < len(rows) && id != ""; i++ {
+		rows[i].ID = id.String()
 		if !f.noTrunc {
-			rows[0].ID = shortID(img.ID)
+			rows[i].ID = shortID(id)
+		}
+		if id, parent, err = a.ancestor(ctx, parent); err != nil {
+			return nil, err
 		}
 	}
 	return rows, nil
+}
+
+// sizeOfMade is that of the files in a layer.
+func (a *app) sizeOfMade(ctx context.Context, made image.Made) (int64, error) {
+	if made.DiffID == "" {
+		return 0, nil
+	}
+	info, err := a.opened.LayerInfo(ctx, made.DiffID)
+	if errors.Is(err, registry.ErrAbsent) && made.Layer != nil {
+		return made.Layer.Size, nil // pushed here, and not unpacked yet
+	}
+	return info.FileBytes, err
+}
+
+// ancestor is the image that another was made from, and what it was made from itself. Both are empty where it is not here.
+func (a *app) ancestor(ctx context.Context, id digest.Digest) (_, parent digest.Digest, err error) {
+	if id == "" {
+		return "", "", nil
+	}
+	img, err := a.opened.Lookup(ctx, id.String())
+	if errors.Is(err, registry.ErrAbsent) {
+		return "", "", nil
+	}
+	return id, img.Parent, err
 }
 
 func (f historyFlags) row(h image.History, size int64, now time.Time) historyRow {
@@ -104,8 +127,11 @@ func (f historyFlags) row(h image.History, size int64, now time.Time) historyRow
 	if h.Created != nil {
 		created = *h.Created
 	}
-	r.CreatedAt = created.Format(time.RFC3339)
+	r.CreatedAt = created.Local().Format(time.RFC3339)
 	if f.human {
+		if created.Before(time.Date(2000, 1, 1, 0, 0, 0, 0, time.UTC)) {
+			created = time.Time{} // it is no time but a constant, as docker has it
+		}
 		r.CreatedSince, r.Size = since(created, now), humanSize(size)
 	} else {
 		r.CreatedSince, r.Size = r.CreatedAt, strconv.FormatInt(size, 10)

@@ -20,7 +20,7 @@ func imageCommand(a *app) *cobra.Command {
 	}
 	rm := rmiCommand(a)
 	rm.Use, rm.Aliases = "rm [OPTIONS] IMAGE [IMAGE...]", []string{"remove"}
-	cmd.AddCommand(imageListCommand(a), inspectCommand(a), historyCommand(a), tagCommand(a), rm,
+	cmd.AddCommand(imageListCommand(a), imageInspectCommand(a), historyCommand(a), tagCommand(a), rm,
 		importCommand(a), saveCommand(a), loadCommand(a), buildCommand(a), imagePruneCommand(a), pullCommand(a), pushCommand(a))
 	return cmd
 }

@@ -6,225 +6,228 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"time"
+	"slices"
+	"text/template"
 
 	"nacre/internal/container"
 	"nacre/internal/image"
+	"nacre/internal/reference"
 	"nacre/internal/registry"
-	"nacre/internal/registry/store"
+	"nacre/internal/volume"
 
-	"github.com/opencontainers/go-digest"
 	"github.com/spf13/cobra"
 )
 
+// inspectTypes are what inspect knows, in the order in which a name is looked for.
+var inspectTypes = [...]string{"container", "image", "volume"}
+
+type inspectFlags struct {
+	format, kind, platform string
+	size                   bool
+}
+
 func inspectCommand(a *app) *cobra.Command {
-	var format, kind, platform string
-	var size bool
+	var f inspectFlags
 	cmd := &cobra.Command{
 		Use:   "inspect [OPTIONS] NAME|ID [NAME|ID...]",
-		Short: "Show everything known of containers and images as JSON",
+		Short: "Show everything known of containers, images and volumes as JSON",
+		Long: `Show everything known of containers, images and volumes, as one JSON array in docker's shape. A name is looked for
+among containers first, then among images, then among volumes. What is found is shown, and the exit code is 1 where
+something is not.`,
 		Example: `  nacre inspect web:1
-  nacre inspect -f '{{.Config.User}} {{json .Config.Env}}' web:1`,
+  nacre inspect -f '{{.Config.User}} {{json .Config.Env}}' web:1
+  nacre inspect --type volume -f '{{.Mountpoint}}' data`,
 		Args: minArgs(1, "inspect needs at least one name or ID"),
 		ValidArgsFunction: func(cmd *cobra.Command, args []string, prefix string) ([]string, cobra.ShellCompDirective) {
 			names, _ := a.completeContainers(nil)(cmd, args, prefix)
-			images, directive := a.completeImages(cmd, args, prefix)
-			return append(names, images...), directive
+			images, _ := a.completeImages(cmd, args, prefix)
+			volumes, directive := a.completeVolumes(cmd, args, prefix)
+			return slices.Concat(names, images, volumes), directive
 		},
 		RunE: func(cmd *cobra.Command, args []string) error {
-			if kind != "" && kind != "image" && kind != "container" {
-				return fmt.Errorf("--type=%s: want image or container", kind)
+			if cmd.Flags().Changed("type") && !slices.Contains(inspectTypes[:], f.kind) {
+				return fmt.Errorf("unknown type: %q: must be one of %q", f.kind, inspectTypes)
 			}
-			var p *image.Platform
-			if platform != "" {
-				parsed, err := parsePlatform(platform)
-				if err != nil {
-					return err
-				}
-				p = &parsed
+			p, err := optionalPlatform(f.platform)
+			if err != nil {
+				return err
 			}
-			return runInspect(a, format, args, func(name string) (any, error) {
-				if kind != "image" {
-					v, err := a.inspectContainer(cmd.Context(), name, size)
-					if kind == "container" || !errors.Is(err, container.ErrNotFound) {
-						return v, err
-					}
-				}
-				v, err := inspectImage(cmd.Context(), a, name, p)
-				if kind == "" && errors.Is(err, registry.ErrAbsent) {
-					err = &hintError{fmt.Errorf("no such object: %s", name), "nacre ps -a and nacre images list what there is"}
-				}
-				return v, err
-			})
+			return runInspect(a, f.format, args, func(name string) (any, error) { return a.inspectAny(cmd.Context(), f, p, name) })
 		},
 	}
-	cmd.Flags().StringVarP(&format, "format", "f", "", `"json" or a Go template`)
-	cmd.Flags().StringVar(&kind, "type", "", "what is inspected: container or image (default: what has that name)")
-	cmd.Flags().BoolVarP(&size, "size", "s", false, "also what a container takes of the disk")
-	cmd.Flags().StringVar(&platform, "platform", "", "which image of an index (default: this machine's)")
+	f.register(cmd)
+	cmd.Flags().StringVar(&f.kind, "type", "", "what is inspected: container, image or volume (default: what has that name)")
+	cmd.Flags().BoolVarP(&f.size, "size", "s", false, "also what a container takes of the disk")
 	return cmd
+}
+
+// imageInspectCommand is inspect of images alone.
+func imageInspectCommand(a *app) *cobra.Command {
+	var f inspectFlags
+	cmd := &cobra.Command{
+		Use:   "inspect [OPTIONS] IMAGE [IMAGE...]",
+		Short: "Show everything known of images as JSON",
+		Example: `  nacre image inspect web:1
+  nacre image inspect --platform linux/arm64 -f '{{.Id}}' web:1`,
+		Args:              minArgs(1, "inspect needs at least one image"),
+		ValidArgsFunction: a.completeImages,
+		RunE: func(cmd *cobra.Command, args []string) error {
+			p, err := optionalPlatform(f.platform)
+			if err != nil {
+				return err
+			}
+			return runInspect(a, f.format, args, func(name string) (any, error) { return inspectImage(cmd.Context(), a, name, p) })
+		},
+	}
+	f.register(cmd)
+	return cmd
+}
+
+func (f *inspectFlags) register(cmd *cobra.Command) {
+	cmd.Flags().StringVarP(&f.format, "format", "f", "", `"json" or a Go template`)
+	cmd.Flags().StringVar(&f.platform, "platform", "", "which image of an index (default: this machine's)")
+}
+
+// optionalPlatform is that of a --platform flag, or nil.
+func optionalPlatform(s string) (*image.Platform, error) {
+	if s == "" {
+		return nil, nil
+	}
+	p, err := parsePlatform(s)
+	return &p, err
+}
+
+// inspectAny inspects what has a name, of the kind that is wanted or of any.
+func (a *app) inspectAny(ctx context.Context, f inspectFlags, p *image.Platform, name string) (any, error) {
+	for _, kind := range inspectTypes {
+		if f.kind != "" && f.kind != kind {
+			continue
+		}
+		var v any
+		var err error
+		switch kind {
+		case "container":
+			v, err = a.inspectContainer(ctx, name, f.size)
+		case "image":
+			v, err = inspectImage(ctx, a, name, p)
+		case "volume":
+			v, err = a.inspectVolume(ctx, name)
+		}
+		if f.kind == "" && isNot(err) {
+			continue
+		}
+		if err == nil && f.size && kind != "container" {
+			a.warnf("--size ignored for %s", kind) // docker's words
+		}
+		return v, err
+	}
+	return nil, &hintError{fmt.Errorf("no such object: %s", name), "nacre ps -a, nacre images and nacre volume ls list what there is"}
+}
+
+// isNot tells whether err means that nothing of a kind has the name that was asked for.
+func isNot(err error) bool {
+	var none *absentError
+	return errors.Is(err, container.ErrNotFound) || errors.As(err, &none) || errors.Is(err, volume.ErrAbsent) ||
+		errors.Is(err, reference.ErrFormat) || errors.Is(err, reference.ErrUppercase) || errors.Is(err, reference.ErrLong)
 }
 
 // runInspect shows what it can and fails at the end for what it could not find, as docker does.
 func runInspect(a *app, format string, names []string, inspect func(name string) (any, error)) error {
+	var t *template.Template
+	if format != "" && format != "json" {
+		var err error
+		if t, err = parseTemplate(format); err != nil {
+			return &exitError{64, err} // docker's code
+		}
+	}
 	found := []any{}
 	var failed several
+	var text bytes.Buffer
 	for _, name := range names {
 		v, err := inspect(name)
+		if err == nil && t != nil {
+			err = execute(&text, t, v)
+		}
 		if err != nil {
 			failed = append(failed, err)
 			continue
 		}
 		found = append(found, v)
 	}
-	if err := printInspected(a, format, found); err != nil {
+	var err error
+	switch {
+	case format == "":
+		err = writeJSON(&text, found, "    ")
+	case format == "json":
+		err = writeJSON(&text, found, "")
+	case text.Len() == 0:
+		text.WriteByte('\n') // as docker
+	}
+	if err != nil {
+		return err
+	}
+	if _, err := a.stdout.Write(text.Bytes()); err != nil {
 		return err
 	}
 	return failed.orNil()
 }
 
-func printInspected(a *app, format string, found []any) error {
-	if format == "" {
-		data, err := indented(found)
-		if err == nil {
-			_, err = a.stdout.Write(data)
-		}
-		return err
-	}
-	if format == "json" {
-		format = "{{json .}}"
-	}
-	t, err := parseTemplate(format)
+// execute adds what t makes of v, and a line's end; nothing where it fails.
+func execute(b *bytes.Buffer, t *template.Template, v any) error {
+	begin := b.Len()
+	err := t.Execute(b, v)
 	if err != nil {
-		return err
-	}
-	for _, v := range found {
-		var b bytes.Buffer
-		if err := t.Execute(&b, v); err != nil {
-			// The field may be one of the JSON form's that has no Go name here.
-			var generic any
-			data, merr := json.Marshal(v)
-			if merr == nil {
-				merr = json.Unmarshal(data, &generic)
-			}
-			b.Reset()
-			if merr != nil || t.Option("missingkey=error").Execute(&b, generic) != nil {
-				return fmt.Errorf("--format: %w", err)
-			}
+		b.Truncate(begin)
+		if executeRaw(b, t, v) != nil {
+			b.Truncate(begin)
+			return badTemplate(err, nil)
 		}
-		fmt.Fprintln(a.stdout, b.String())
 	}
+	b.WriteByte('\n')
 	return nil
 }
 
-func indented(v any) ([]byte, error) {
-	var b bytes.Buffer
-	enc := json.NewEncoder(&b)
+// executeRaw is for fields that have another name in the JSON than here.
+func executeRaw(b *bytes.Buffer, t *template.Template, v any) error {
+	data, err := json.Marshal(v)
+	if err != nil {
+		return err
+	}
+	dec := json.NewDecoder(bytes.NewReader(data))
+	dec.UseNumber()
+	var raw any
+	if err := dec.Decode(&raw); err != nil {
+		return err
+	}
+	strict, err := t.Clone()
+	if err != nil {
+		return err
+	}
+	return strict.Option("missingkey=error").Execute(b, raw)
+}
+
+// writeJSON writes v and a line's end; of an empty list docker's brackets.
+func writeJSON(b *bytes.Buffer, v any, indent string) error {
+	enc := json.NewEncoder(b)
 	enc.SetEscapeHTML(false)
-	enc.SetIndent("", "    ")
-	err := enc.Encode(v)
-	return b.Bytes(), err
+	enc.SetIndent("", indent)
+	return enc.Encode(v)
 }
 
-// inspected is an image in the shape of docker's "image inspect" (Engine API, ImageInspect).
-type inspected struct {
-	ID            string `json:"Id"`
-	RepoTags      []string
-	RepoDigests   []string
-	Parent        string
-	Comment       string
-	Created       string
-	DockerVersion string
-	Author        string
-	Config        inspectedConfig
-	Architecture  string
-	Variant       string `json:",omitempty"`
-	Os            string
-	OsVersion     string `json:",omitempty"`
-	Size          int64
-	VirtualSize   int64
-	GraphDriver   struct {
-		Data any
-		Name string
+// platformImage reads the manifest and the config of an image for p, with words for one that is not here. p is nil for
+// this machine's.
+func (a *app) platformImage(ctx context.Context, name string, p *image.Platform) (out platformImage, err error) {
+	if out.Image, err = a.image(ctx, name); err != nil {
+		return out, err
 	}
-	RootFS struct {
-		Type   string
-		Layers []string `json:",omitempty"`
-	}
-	Metadata struct{ LastTagTime time.Time }
-	// Descriptor is the manifest's or the index's.
-	Descriptor image.Descriptor
-}
-
-// inspectedConfig has docker's fields in docker's order, also those that images no longer use.
-type inspectedConfig struct {
-	Hostname, Domainname, User              string
-	AttachStdin, AttachStdout, AttachStderr bool
-	ExposedPorts                            map[string]struct{} `json:",omitempty"`
-	Tty, OpenStdin, StdinOnce               bool
-	Env, Cmd                                []string
-	Healthcheck                             any  `json:",omitempty"`
-	ArgsEscaped                             bool `json:",omitempty"`
-	Image                                   string
-	Volumes                                 map[string]struct{}
-	WorkingDir                              string
-	Entrypoint, OnBuild                     []string
-	Labels                                  map[string]string
-	StopSignal                              string   `json:",omitempty"`
-	Shell                                   []string `json:",omitempty"`
-}
-
-func inspectImage(ctx context.Context, a *app, name string, p *image.Platform) (inspected, error) {
-	img, err := a.image(ctx, name)
-	if err != nil {
-		return inspected{}, err
-	}
-	m, d, err := a.opened.Manifest(ctx, img, p)
-	if err != nil {
-		return inspected{}, err
-	}
-	cfg, _, err := a.opened.Config(ctx, m.Config)
-	if err != nil {
-		return inspected{}, err
-	}
-	return newInspected(img, m.Config.Digest, d, cfg), nil
-}
-
-func newInspected(img store.Image, id digest.Digest, d image.Descriptor, cfg image.Config) inspected {
-	v := inspected{
-		ID: id.String(), Parent: img.Parent.String(), RepoTags: []string{}, RepoDigests: []string{}, Author: cfg.Author,
-		Architecture: cfg.Architecture, Variant: cfg.Variant, Os: cfg.OS, OsVersion: cfg.OSVersion,
-		Size: img.Size, VirtualSize: img.Size, Descriptor: d,
-	}
-	if cfg.Created != nil {
-		v.Created = cfg.Created.UTC().Format(time.RFC3339Nano)
-	}
-	if n := len(cfg.History); n > 0 {
-		v.Comment = cfg.History[n-1].Comment
-	}
-	for _, n := range img.Names {
-		if n.Tag != "" {
-			v.RepoTags = append(v.RepoTags, n.FamiliarRepo()+":"+n.Tag)
+	if out.manifest, out.desc, err = a.opened.Manifest(ctx, out.Image, p); err != nil {
+		if p != nil && errors.Is(err, registry.ErrAbsent) {
+			err = &hintError{fmt.Errorf("the image of %s for %s is not here", name, image.FormatPlatform(*p)), "nacre pull --platform " + image.FormatPlatform(*p) + " fetches it"}
 		}
+		return out, err
 	}
-	for _, n := range img.Digests {
-		v.RepoDigests = append(v.RepoDigests, n.Familiar())
+	if out.config, out.raw, err = a.opened.Config(ctx, out.manifest.Config); err == nil && p != nil {
+		err = checkPlatform(name, out.config, *p)
 	}
-	v.GraphDriver.Name = "nacre"
-	v.RootFS.Type = "layers"
-	for _, d := range cfg.RootFS.DiffIDs {
-		v.RootFS.Layers = append(v.RootFS.Layers, d.String())
-	}
-	v.Metadata.LastTagTime = img.Added
-	c := cfg.Config
-	v.Config = inspectedConfig{
-		User: c.User, ExposedPorts: c.ExposedPorts, Env: c.Env, Cmd: c.Cmd,
-		Volumes: c.Volumes, WorkingDir: c.WorkingDir, Entrypoint: c.Entrypoint, OnBuild: c.OnBuild,
-		Labels: c.Labels, StopSignal: c.StopSignal, Shell: c.Shell,
-	}
-	v.Config.ArgsEscaped = c.ArgsEscaped //lint:ignore SA1019 deprecated for new images, shown of those there are
-	if c.Healthcheck != nil {
-		v.Config.Healthcheck = c.Healthcheck
-	}
-	return v
+	return out, err
 }

@@ -260,11 +260,7 @@ func inspectConfig(c *container.Container) inspectedConfig {
 		Entrypoint: cfg.Entrypoint, Labels: cfg.Labels, StopSignal: cfg.StopSignal,
 	}
 	if h := cfg.Health; h != nil {
-		v.Healthcheck = struct {
-			Test                                          []string
-			Interval, Timeout, StartPeriod, StartInterval time.Duration `json:",omitempty"`
-			Retries                                       int           `json:",omitempty"`
-		}{h.Test, h.Interval, h.Timeout, h.StartPeriod, h.StartInterval, h.Retries}
+		v.Healthcheck = &inspectedCheck{h.Test, h.Interval, h.Timeout, h.StartPeriod, h.StartInterval, h.Retries}
 	}
 	return v
 }

@@ -58,8 +58,8 @@ func containerListCommand(a *app) *cobra.Command {
 
 // psRow is a container as docker's templates know it.
 type psRow struct {
-	ID, Names, Image, Command, CreatedAt, RunningFor, Ports, State, Status, Size string
-	Labels, Mounts, LocalVolumes, Networks, Platform                             string
+	Command, CreatedAt, ID, Image, Labels, LocalVolumes, Mounts, Names, Networks string
+	Platform, Ports, RunningFor, Size, State, Status                             string
 	labels                                                                       map[string]string
 }
 

@@ -124,7 +124,7 @@ func (a *app) tagsHere(ctx context.Context, repo string) ([]registry.Ref, error)
 		}
 	}
 	if len(refs) == 0 {
-		return nil, absent(registry.Ref{Repo: repo}.FamiliarRepo())
+		return nil, &hintError{&noImageToPush{registry.Ref{Repo: repo}}, "nacre images lists what there is"}
 	}
 	return refs, nil
 }

@@ -154,7 +154,7 @@ func containerPruneCommand(a *app) *cobra.Command {
 			if err != nil {
 				return err
 			}
-			fmt.Fprintln(a.stdout, "Total reclaimed space:", humanSize(freed))
+			fmt.Fprintln(a.stdout, "Total reclaimed space:", fullSize(freed))
 			return nil
 		},
 	}

@@ -28,7 +28,7 @@ func TestMain(m *testing.M) {
 // README.md there says.
 func TestScripts(t *testing.T) {
 	commands := servers()
-	commands["busybox"], commands["tarball"], commands["age"] = importBusybox, makeTar, ageCache
+	commands["busybox"], commands["tarball"], commands["age"], commands["multi"] = importBusybox, makeTar, ageCache, multiImage
 	testscript.Run(t, testscript.Params{
 		Dir:                 filepath.Join("testdata", "script"),
 		RequireExplicitExec: true,

@@ -1,19 +1,11 @@
 package main
 
 import (
-	"bufio"
-	"context"
-	"errors"
 	"fmt"
-	"io"
-	"os"
-	"strings"
-	"time"
 
 	"nacre/internal/registry/store"
 
 	"github.com/spf13/cobra"
-	"golang.org/x/term"
 )
 
 func systemCommand(a *app) *cobra.Command {
@@ -25,31 +17,6 @@ func systemCommand(a *app) *cobra.Command {
 		RunE:    group,
 	}
 	cmd.AddCommand(dfCommand(a), checkCommand(a), pruneCommand(a))
-	return cmd
-}
-
-func dfCommand(a *app) *cobra.Command {
-	var verbose bool
-	var format string
-	cmd := &cobra.Command{
-		Use:     "df",
-		Short:   "Show what uses the disk",
-		Example: "  nacre system df\n  nacre system df --format json",
-		Args:    noArgs,
-		RunE: func(cmd *cobra.Command, args []string) error {
-			s, err := a.store(cmd.Context())
-			if err != nil {
-				return err
-			}
-			u, err := s.Usage(cmd.Context(), verbose)
-			if err != nil {
-				return err
-			}
-			return printUsage(cmd.Context(), a, u, format, verbose)
-		},
-	}
-	cmd.Flags().BoolVarP(&verbose, "verbose", "v", false, "show each image")
-	cmd.Flags().StringVar(&format, "format", "", `"table", "json" or a Go template`)
 	return cmd
 }
 
@@ -93,168 +60,30 @@ what is wrong is dropped or made anew, and never what is right.`,
 	return cmd
 }
 
-type pruneFlags struct {
-	all, force, volumes bool
-	filters             []string
-}
-
-func pruneCommand(a *app) *cobra.Command {
-	var f pruneFlags
-	cmd := &cobra.Command{
-		Use:     "prune [OPTIONS]",
-		Short:   "Remove stopped containers, dangling images and the build cache",
-		Example: "  nacre system prune -f\n  nacre system prune -a --filter until=24h\n  nacre system prune -f --volumes",
-		Args:    noArgs,
-		RunE: func(cmd *cobra.Command, args []string) error {
-			what := "all stopped containers, all dangling images and the build cache"
-			if f.all {
-				what = "all stopped containers, all images without a container and the build cache"
-			}
-			if f.volumes {
-				what += ", and anonymous volumes that no container uses"
-			}
-			return runPrune(cmd, a, f, what, true)
-		},
+// printCheck reports what check found; what is wrong still makes it an error.
+func printCheck(a *app, r store.CheckReport, repair bool) error {
+	wrong := 0
+	for _, p := range r.Problems {
+		state := "wrong"
+		if p.Repaired {
+			state = "repaired"
+		} else {
+			wrong++
+		}
+		fmt.Fprintf(a.stdout, "%s: %s\n", state, p)
 	}
-	f.register(cmd)
-	cmd.Flags().BoolVar(&f.volumes, "volumes", false, "also anonymous volumes that no container uses")
-	return cmd
-}
-
-func imagePruneCommand(a *app) *cobra.Command {
-	var f pruneFlags
-	cmd := &cobra.Command{
-		Use:     "prune [OPTIONS]",
-		Short:   "Remove dangling images",
-		Example: "  nacre image prune -f\n  nacre image prune -a --filter label!=keep",
-		Args:    noArgs,
-		RunE: func(cmd *cobra.Command, args []string) error {
-			what := "all dangling images"
-			if f.all {
-				what = "all images that no container uses"
-			}
-			return runPrune(cmd, a, f, what, false)
-		},
+	fmt.Fprintf(a.stdout, "checked %d images, %d names, %d layers, %d blobs, %d containers, %d cache records: %s hashed\n",
+		r.Images, r.Names, r.Layers, r.Blobs, r.Containers, r.Records, humanSize(r.Bytes))
+	if r.Leftovers > 0 && !repair {
+		fmt.Fprintf(a.stdout, "%d harmless leftovers of processes that died\n", r.Leftovers)
 	}
-	f.register(cmd)
-	return cmd
-}
-
-func (f *pruneFlags) register(cmd *cobra.Command) {
-	fl := cmd.Flags()
-	fl.BoolVarP(&f.all, "all", "a", false, "also images that have a name")
-	fl.BoolVarP(&f.force, "force", "f", false, "do not ask")
-	listVar(fl, &f.filters, "filter", "", "until=TIME, label=KEY[=VALUE] or label!=KEY[=VALUE]")
-}
-
-func runPrune(cmd *cobra.Command, a *app, f pruneFlags, what string, cache bool) error {
-	o := store.PruneOptions{Images: store.PruneDangling, Cache: cache, CacheDirs: cache}
-	if f.all {
-		o.Images = store.PruneAll
+	if wrong == 0 {
+		fmt.Fprintln(a.stdout, "the store is whole")
+		return nil
 	}
-	if err := f.apply(&o); err != nil {
+	err := fmt.Errorf("%d problems", wrong)
+	if repair {
 		return err
 	}
-	if !f.force {
-		if ok, err := a.confirm(cmd.Context(), "This will remove "+what+"."); err != nil || !ok {
-			return err
-		}
-	}
-	var freed int64
-	if cache { // it is system prune: containers first, since they hold images and volumes
-		n, err := a.pruneContainers(cmd.Context(), o)
-		if err != nil {
-			return err
-		}
-		freed += n
-	}
-	n, err := a.pruneVolumes(cmd.Context(), f)
-	if err != nil {
-		return err
-	}
-	return a.pruneNow(cmd.Context(), o, freed+n)
-}
-
-// pruneNow removes what o says and lists it; freed bytes are counted with it.
-func (a *app) pruneNow(ctx context.Context, o store.PruneOptions, freed int64) error {
-	s, err := a.store(ctx)
-	if err != nil {
-		return err
-	}
-	r, err := s.Prune(ctx, o)
-	if err != nil {
-		return err
-	}
-	r.Bytes += freed
-	printPruned(a, r)
-	return nil
-}
-
-func (f *pruneFlags) apply(o *store.PruneOptions) error {
-	for _, filter := range f.filters {
-		key, value, ok := strings.Cut(filter, "=")
-		if !ok {
-			return fmt.Errorf("--filter %q: want KEY=VALUE", filter)
-		}
-		switch key {
-		case "until":
-			t, err := parseUntil(value, time.Now())
-			if err != nil {
-				return err
-			}
-			o.Until = t
-		case "label":
-			o.Labels = append(o.Labels, labelFilter(value, false))
-		case "label!":
-			o.Labels = append(o.Labels, labelFilter(value, true))
-		default:
-			return fmt.Errorf("--filter %s: unknown; want until, label! or label", key)
-		}
-	}
-	return nil
-}
-
-func labelFilter(s string, not bool) store.LabelFilter {
-	key, value, _ := strings.Cut(s, "=")
-	return store.LabelFilter{Key: key, Value: value, Not: not}
-}
-
-// confirm asks for y or N as docker does. Without a terminal to ask on, the answer is needed as -f.
-func (a *app) confirm(ctx context.Context, text string) (bool, error) {
-	if !term.IsTerminal(int(a.stdin.Fd())) {
-		return false, &hintError{errors.New("there is no terminal to ask on"), "say -f to go ahead without being asked"}
-	}
-	fmt.Fprintf(a.stdout, "%s\nAre you sure you want to continue? [y/N] ", text)
-	line, err := bufio.NewReader(untilDone(ctx, func() (*os.File, error) { return a.stdin, nil })).ReadString('\n')
-	if err != nil && err != io.EOF {
-		return false, err
-	}
-	line = strings.ToLower(strings.TrimSpace(line))
-	return line == "y" || line == "yes", nil
-}
-
-// printPruned lists what prune removed, in docker's words.
-func printPruned(a *app, r store.PruneReport) {
-	if len(r.Untagged)+len(r.Images) > 0 {
-		fmt.Fprintln(a.stdout, "Deleted Images:")
-	}
-	for _, n := range r.Untagged {
-		fmt.Fprintln(a.stdout, "untagged:", n.Familiar())
-	}
-	for _, d := range r.Images {
-		fmt.Fprintln(a.stdout, "deleted:", d)
-	}
-	if r.Cache > 0 {
-		fmt.Fprintf(a.stdout, "Deleted build cache: %d records\n", r.Cache)
-	}
-	if len(r.CacheDirs) > 0 {
-		fmt.Fprintln(a.stdout, "Deleted Cache Mounts:")
-	}
-	for _, c := range r.CacheDirs {
-		fmt.Fprintln(a.stdout, c.ID)
-	}
-	if len(r.Untagged)+len(r.Images)+r.Cache+len(r.CacheDirs) > 0 {
-		fmt.Fprintln(a.stdout)
-	}
-	fmt.Fprintln(a.stdout, "Total reclaimed space:", humanSize(r.Bytes))
+	return &hintError{err, "nacre system check --repair drops or rebuilds what is wrong"}
 }

@@ -1,9 +1,11 @@
 package main
 
 import (
+	"bytes"
 	"encoding/json"
 	"fmt"
 	"io"
+	"maps"
 	"reflect"
 	"strings"
 	"text/tabwriter"
@@ -20,76 +22,112 @@ type column struct{ header, field string }
 
 // render prints rows (structs) as docker's --format says: empty or "table" is the
 // table of columns, "table TEMPLATE" a table of the template, "json" one
-// object a line, anything else a template for each row.
+// object a line, anything else a template for each row. Where the template is wrong, nothing is printed.
+//
+// The fields of a row are in the order of the alphabet, which is that of docker's objects.
 func render[R any](w io.Writer, format string, columns []column, rows []R) error {
+	var b bytes.Buffer
+	var err error
 	switch {
 	case format == "json":
-		enc := json.NewEncoder(w)
-		enc.SetEscapeHTML(false)
-		for _, r := range rows {
-			if err := enc.Encode(r); err != nil {
-				return err
-			}
-		}
-		return nil
+		err = renderJSON(&b, rows)
 	case format == "" || format == "table":
 		fields := make([]string, len(columns))
 		for i, c := range columns {
 			fields[i] = "{{." + c.field + "}}"
 		}
-		return renderTable(w, strings.Join(fields, "\t"), columns, rows)
-	case strings.HasPrefix(format, "table "):
-		return renderTable(w, unescape(strings.TrimPrefix(format, "table ")), columns, rows)
+		err = renderTable(&b, strings.Join(fields, "\t"), columns, rows)
+	case strings.HasPrefix(format, "table"):
+		err = renderTable(&b, strings.TrimPrefix(format, "table"), columns, rows)
+	default:
+		_, err = renderRows(&b, format, rows)
 	}
-	t, err := parseTemplate(unescape(format))
 	if err != nil {
 		return err
 	}
+	_, err = w.Write(b.Bytes())
+	return err
+}
+
+func renderJSON[R any](w io.Writer, rows []R) error {
+	enc := json.NewEncoder(w)
+	enc.SetEscapeHTML(false)
 	for _, r := range rows {
-		if err := t.Execute(w, r); err != nil {
-			return fmt.Errorf("--format: %w", err)
+		if err := enc.Encode(r); err != nil {
+			return err
 		}
-		fmt.Fprintln(w)
 	}
 	return nil
 }
 
+// renderRows prints a line for each row, or more than one if text says so. It returns the template.
+func renderRows[R any](w io.Writer, text string, rows []R) (*template.Template, error) {
+	t, err := parseTemplate(unescape(strings.Trim(text, " ")))
+	if err != nil {
+		return nil, err
+	}
+	for _, r := range rows {
+		if err := t.Execute(w, r); err != nil {
+			return nil, badTemplate(err, fieldsOf[R]())
+		}
+		fmt.Fprintln(w)
+	}
+	return t, nil
+}
+
 func renderTable[R any](w io.Writer, text string, columns []column, rows []R) error {
-	t, err := parseTemplate(text)
+	var body bytes.Buffer
+	t, err := renderRows(&body, text, rows)
 	if err != nil {
 		return err
 	}
-	tw := tabwriter.NewWriter(w, 10, 1, 3, ' ', 0)
-	header := headers[R]()
+	names := headers[R]()
+	if own, ok := any(*new(R)).(interface{ headings() header }); ok {
+		maps.Copy(names, own.headings())
+	}
 	for _, c := range columns {
-		header[c.field] = c.header
+		names[c.field] = c.header
 	}
-	if err := t.Execute(tw, header); err != nil {
-		return fmt.Errorf("--format: %w", err)
-	}
+	tw := tabwriter.NewWriter(w, 10, 1, 3, ' ', 0)
+	// What makes no sense of a header leaves it as far as it came, as with docker.
+	t.Funcs(headerFunctions()).Execute(tw, names) //nolint:errcheck
 	fmt.Fprintln(tw)
-	for _, r := range rows {
-		if err := t.Execute(tw, r); err != nil {
-			return fmt.Errorf("--format: %w", err)
-		}
-		fmt.Fprintln(tw)
-	}
+	body.WriteTo(tw)
 	return tw.Flush()
+}
+
+// fieldsOf are the names that templates for a row know, as ".ID": its fields, and methods without arguments.
+func fieldsOf[R any]() (names []string) {
+	row := reflect.TypeFor[R]()
+	if row.Kind() != reflect.Struct {
+		return nil
+	}
+	for f := range row.Fields() {
+		if f.IsExported() {
+			names = append(names, f.Name)
+		}
+	}
+	for m := range row.Methods() {
+		if m.Type.NumIn() == 1 {
+			names = append(names, m.Name)
+		}
+	}
+	return names
 }
 
 // headers names every field of a row as docker does where no column has another
 // name for it: CreatedAt is CREATED AT.
 func headers[R any]() header {
 	h := header{}
-	for f := range reflect.TypeFor[R]().Fields() {
+	for _, name := range fieldsOf[R]() {
 		var b strings.Builder
-		for i, r := range f.Name {
-			if i > 0 && unicode.IsUpper(r) && unicode.IsLower(rune(f.Name[i-1])) {
+		for i, r := range name {
+			if i > 0 && unicode.IsUpper(r) && unicode.IsLower(rune(name[i-1])) {
 				b.WriteByte(' ')
 			}
 			b.WriteRune(unicode.ToUpper(r))
 		}
-		h[f.Name] = b.String()
+		h[name] = b.String()
 	}
 	return h
 }
@@ -100,44 +138,6 @@ type header map[string]string
 // Label heads a column of one label, as docker does.
 func (header) Label(name string) string {
 	return strings.NewReplacer("-", " ", ".", " ", "_", " ").Replace(name)
-}
-
-// unescape lets \t and \n be typed in a shell's quotes, as docker does.
-func unescape(s string) string { return strings.NewReplacer(`\t`, "\t", `\n`, "\n").Replace(s) }
-
-// parseTemplate parses a --format template with docker's functions.
-func parseTemplate(text string) (*template.Template, error) {
-	t, err := template.New("").Funcs(template.FuncMap{
-		"json": func(v any) (string, error) {
-			var b strings.Builder
-			enc := json.NewEncoder(&b)
-			enc.SetEscapeHTML(false)
-			err := enc.Encode(v)
-			return strings.TrimRight(b.String(), "\n"), err
-		},
-		"split": strings.Split,
-		"join":  func(list []string, sep string) string { return strings.Join(list, sep) },
-		"title": func(s string) string {
-			if s == "" {
-				return s
-			}
-			return strings.ToUpper(s[:1]) + s[1:]
-		},
-		"lower": strings.ToLower,
-		"upper": strings.ToUpper,
-		"pad": func(s string, before, after int) string {
-			if s == "" {
-				return s
-			}
-			return strings.Repeat(" ", before) + s + strings.Repeat(" ", after)
-		},
-		"truncate": func(s string, n int) string { return s[:min(n, len(s))] },
-		"println":  fmt.Sprintln,
-	}).Parse(text)
-	if err != nil {
-		return nil, fmt.Errorf("--format: %w", err)
-	}
-	return t, nil
 }
 
 // shortID is the 12 hex digits that docker shows.

@@ -1,21 +1,57 @@
 package main
 
 import (
+	"bytes"
 	"context"
 	"fmt"
 	"strconv"
+	"strings"
 	"time"
 
 	"nacre/internal/registry/store"
+
+	"github.com/docker/go-units"
+	"github.com/opencontainers/go-digest"
+	"github.com/spf13/cobra"
 )
 
+func dfCommand(a *app) *cobra.Command {
+	var verbose bool
+	var format string
+	cmd := &cobra.Command{
+		Use:   "df [OPTIONS]",
+		Short: "Show what uses the disk",
+		Long: `Show what uses the disk, and how much of it could be had back. Sizes are those of the disk: what images share is
+counted once, and with -v UNIQUE SIZE is what is won by removing that image alone.`,
+		Example: "  nacre system df\n  nacre system df -v\n  nacre system df -v --format '{{range .Images}}{{.Repository}} {{.UniqueSize}}{{println}}{{end}}'",
+		Args:    noArgs,
+		RunE: func(cmd *cobra.Command, args []string) error {
+			s, err := a.store(cmd.Context())
+			if err != nil {
+				return err
+			}
+			u, err := s.Usage(cmd.Context(), verbose)
+			if err != nil {
+				return err
+			}
+			if verbose {
+				return printUsageVerbose(cmd.Context(), a, u, format)
+			}
+			return printUsage(cmd.Context(), a, u, format)
+		},
+	}
+	cmd.Flags().BoolVarP(&verbose, "verbose", "v", false, "show each image, container, volume and thing in the build cache")
+	cmd.Flags().StringVar(&format, "format", "", `"table", "json" or a Go template`)
+	return cmd
+}
+
 // usageRow is a line of system df, as docker's templates know it.
-type usageRow struct{ Type, TotalCount, Active, Size, Reclaimable string }
+type usageRow struct{ Active, Reclaimable, Size, TotalCount, Type string }
 
 func newUsageRow(kind string, t store.UsageTotal) usageRow {
 	r := usageRow{
 		Type: kind, TotalCount: strconv.Itoa(t.Total), Active: strconv.Itoa(t.Active),
-		Size: humanSize(t.Size), Reclaimable: humanSize(t.Reclaimable),
+		Size: fullSize(t.Size), Reclaimable: fullSize(t.Reclaimable),
 	}
 	if t.Size > 0 {
 		r.Reclaimable += fmt.Sprintf(" (%d%%)", t.Reclaimable*100/t.Size)
@@ -23,10 +59,11 @@ func newUsageRow(kind string, t store.UsageTotal) usageRow {
 	return r
 }
 
-func printUsage(ctx context.Context, a *app, u store.Usage, format string, verbose bool) error {
-	if verbose {
-		return printUsageVerbose(ctx, a, u)
-	}
+// fullSize has a digit more than humanSize, as docker has where it sums up.
+func fullSize(n int64) string { return units.HumanSize(float64(n)) }
+
+// printUsage shows docker's four kinds, and those of ours that there is something of.
+func printUsage(ctx context.Context, a *app, u store.Usage, format string) error {
 	volumes, _, err := a.volumeUsage()
 	if err != nil {
 		return err
@@ -35,82 +72,142 @@ func printUsage(ctx context.Context, a *app, u store.Usage, format string, verbo
 	if err != nil {
 		return err
 	}
-	return render(a.stdout, format, []column{
-		{"TYPE", "Type"}, {"TOTAL", "TotalCount"}, {"ACTIVE", "Active"}, {"SIZE", "Size"}, {"RECLAIMABLE", "Reclaimable"},
-	}, []usageRow{
-		newUsageRow("Images", u.Images), newUsageRow("Containers", containers), newUsageRow("Local Volumes", volumes), newUsageRow("Build Cache", u.Cache), newUsageRow("Cache Mounts", u.CacheDirs), newUsageRow("Contexts", u.Contexts),
-		newUsageRow("Compressed", u.Forms), newUsageRow("Pushed", u.Pushed), newUsageRow("Temporary", u.Temp), newUsageRow("Unused", u.Unused),
-	})
-}
-
-type imageUsageRow struct {
-	Repository, Tag, ID, CreatedSince, Size, SharedSize, UniqueSize string
-}
-
-type cacheUsageRow struct{ ID, CreatedSince, LastUsedSince, Size, Shared string }
-
-func printUsageVerbose(ctx context.Context, a *app, u store.Usage) error {
-	now := time.Now()
-	var images []imageUsageRow
-	for _, i := range u.ImageList {
-		for _, r := range imageRows([]store.Image{i.Image}, false, now) {
-			images = append(images, imageUsageRow{r.Repository, r.Tag, r.ID, r.CreatedSince, r.Size, humanSize(i.Shared), humanSize(i.Unique)})
+	rows := []usageRow{
+		newUsageRow("Images", u.Images), newUsageRow("Containers", containers), newUsageRow("Local Volumes", volumes), newUsageRow("Build Cache", u.Cache),
+	}
+	for _, more := range []struct {
+		kind  string
+		total store.UsageTotal
+	}{
+		{"Cache Mounts", u.CacheDirs}, {"Contexts", u.Contexts}, {"Compressed", u.Forms}, {"Pushed", u.Pushed}, {"Temporary", u.Temp}, {"Unused", u.Unused},
+	} {
+		if more.total != (store.UsageTotal{}) {
+			rows = append(rows, newUsageRow(more.kind, more.total))
 		}
 	}
-	fmt.Fprint(a.stdout, "Images space usage:\n\n")
-	if err := render(a.stdout, "", []column{
-		{"REPOSITORY", "Repository"}, {"TAG", "Tag"}, {"IMAGE ID", "ID"}, {"CREATED", "CreatedSince"},
-		{"SIZE", "Size"}, {"SHARED SIZE", "SharedSize"}, {"UNIQUE SIZE", "UniqueSize"},
-	}, images); err != nil {
-		return err
-	}
-	if err := a.printContainerUsage(ctx); err != nil {
-		return err
-	}
-	total, volumes, err := a.volumeUsage()
+	return render(a.stdout, format, []column{
+		{"TYPE", "Type"}, {"TOTAL", "TotalCount"}, {"ACTIVE", "Active"}, {"SIZE", "Size"}, {"RECLAIMABLE", "Reclaimable"},
+	}, rows)
+}
+
+// usageDetails are what system df -v shows, as docker's templates know it.
+type usageDetails struct {
+	Images     []imageRow
+	Containers []psRow
+	Volumes    []volumeRow
+	BuildCache []cacheUsageRow
+
+	cacheSize int64
+}
+
+// cacheUsageRow is a thing in the build cache. How often it was used is not counted.
+type cacheUsageRow struct {
+	CacheType, CreatedAt, CreatedSince, Description, ID, InUse string
+	LastUsedAt, LastUsedSince, Parent, Shared, Size            string
+}
+
+func printUsageVerbose(ctx context.Context, a *app, u store.Usage, format string) error {
+	d, err := a.usageDetails(ctx, u, format != "" && format != "table")
 	if err != nil {
 		return err
 	}
-	fmt.Fprintf(a.stdout, "\nLocal Volumes space usage: %s\n\n", humanSize(total.Size))
-	if err := render(a.stdout, "", []column{{"VOLUME NAME", "Name"}, {"LINKS", "Links"}, {"SIZE", "Size"}}, volumes); err != nil {
+	var b bytes.Buffer
+	switch format {
+	case "", "table":
+		err = d.table(&b)
+	case "json":
+		err = writeJSON(&b, d, "")
+	default:
+		t, terr := parseTemplate(unescape(format))
+		if terr != nil {
+			return terr
+		}
+		if err = t.Execute(&b, d); err != nil {
+			err = badTemplate(err, fieldsOf[usageDetails]())
+		}
+	}
+	if err != nil {
 		return err
 	}
-	var records []cacheUsageRow
-	for _, c := range u.CacheList {
-		records = append(records, cacheUsageRow{
-			shortID(c.Layer), since(c.Created, now), since(c.Used, now), humanSize(c.Size), strconv.FormatBool(c.Shared),
-		})
-	}
-	fmt.Fprintf(a.stdout, "\nBuild cache usage: %s\n\n", humanSize(u.Cache.Size))
-	return render(a.stdout, "", []column{
-		{"LAYER", "ID"}, {"CREATED", "CreatedSince"}, {"LAST USED", "LastUsedSince"}, {"SIZE", "Size"}, {"SHARED", "Shared"},
-	}, records)
+	_, err = a.stdout.Write(b.Bytes())
+	return err
 }
 
-// printCheck reports what check found; what is wrong still makes it an error.
-func printCheck(a *app, r store.CheckReport, repair bool) error {
-	wrong := 0
-	for _, p := range r.Problems {
-		state := "wrong"
-		if p.Repaired {
-			state = "repaired"
-		} else {
-			wrong++
+// usageDetails looks at everything one by one. IDs are whole where they are not for a table.
+func (a *app) usageDetails(ctx context.Context, u store.Usage, whole bool) (d usageDetails, err error) {
+	now := time.Now()
+	_, containers, err := a.containerUsage(ctx)
+	if err != nil {
+		return d, err
+	}
+	used := map[digest.Digest]int{}
+	d = usageDetails{Images: []imageRow{}, Containers: []psRow{}, Volumes: []volumeRow{}, BuildCache: []cacheUsageRow{}}
+	for _, c := range containers {
+		used[c.Config.Target]++
+		r := a.psRow(ctx, c, whole, false, now)
+		r.Size = humanSize(c.Size())
+		d.Containers = append(d.Containers, r)
+	}
+	style := rowStyle{noTrunc: whole, now: now, containers: used}
+	for _, i := range u.ImageList {
+		r := imageRows([]store.Image{i.Image}, style)[0] // as docker: each image once
+		r.Size, r.SharedSize, r.UniqueSize = humanSize(i.Shared+i.Unique), humanSize(i.Shared), humanSize(i.Unique)
+		d.Images = append(d.Images, r)
+	}
+	_, volumes, err := a.volumeUsage()
+	if err != nil {
+		return d, err
+	}
+	d.Volumes = append(d.Volumes, volumes...)
+	cached, err := a.cacheRows(ctx, now)
+	for _, c := range cached {
+		if !c.Shared {
+			d.cacheSize += c.item.Size
 		}
-		fmt.Fprintf(a.stdout, "%s: %s\n", state, p)
+		d.BuildCache = append(d.BuildCache, c.usage(whole, now))
 	}
-	fmt.Fprintf(a.stdout, "checked %d images, %d names, %d layers, %d blobs, %d containers, %d cache records: %s hashed\n",
-		r.Images, r.Names, r.Layers, r.Blobs, r.Containers, r.Records, humanSize(r.Bytes))
-	if r.Leftovers > 0 && !repair {
-		fmt.Fprintf(a.stdout, "%d harmless leftovers of processes that died\n", r.Leftovers)
+	return d, err
+}
+
+// usage is a row of system df -v.
+func (r cacheRow) usage(whole bool, now time.Time) cacheUsageRow {
+	u := cacheUsageRow{
+		CacheType: r.Type, Description: r.Description, ID: r.ID, Size: r.Size, InUse: strconv.FormatBool(r.InUse), Shared: strconv.FormatBool(r.Shared),
+		CreatedAt: r.item.Created.String(), CreatedSince: since(r.item.Created, now),
+		LastUsedAt: r.item.Used.String(), LastUsedSince: since(r.item.Used, now), Parent: strings.Join(r.Parents, ", "),
 	}
-	if wrong == 0 {
-		fmt.Fprintln(a.stdout, "the store is whole")
-		return nil
+	if whole {
+		u.ID, u.Parent = r.full, strings.Join(r.parents, ", ")
 	}
-	err := fmt.Errorf("%d problems", wrong)
-	if repair {
+	if r.InUse {
+		u.ID += "*" // docker's mark
+	}
+	return u
+}
+
+// table writes docker's four tables.
+func (d usageDetails) table(b *bytes.Buffer) error {
+	b.WriteString("Images space usage:\n\n")
+	if err := render(b, "", []column{
+		{"REPOSITORY", "Repository"}, {"TAG", "Tag"}, {"IMAGE ID", "ID"}, {"CREATED", "CreatedSince"},
+		{"SIZE", "Size"}, {"SHARED SIZE", "SharedSize"}, {"UNIQUE SIZE", "UniqueSize"}, {"CONTAINERS", "Containers"},
+	}, d.Images); err != nil {
 		return err
 	}
-	return &hintError{err, "nacre system check --repair drops or rebuilds what is wrong"}
+	b.WriteString("\nContainers space usage:\n\n")
+	if err := render(b, "", []column{
+		{"CONTAINER ID", "ID"}, {"IMAGE", "Image"}, {"COMMAND", "Command"}, {"LOCAL VOLUMES", "LocalVolumes"},
+		{"SIZE", "Size"}, {"CREATED", "RunningFor"}, {"STATUS", "Status"}, {"NAMES", "Names"},
+	}, d.Containers); err != nil {
+		return err
+	}
+	b.WriteString("\nLocal Volumes space usage:\n\n")
+	if err := render(b, "", []column{{"VOLUME NAME", "Name"}, {"LINKS", "Links"}, {"SIZE", "Size"}}, d.Volumes); err != nil {
+		return err
+	}
+	fmt.Fprintf(b, "\nBuild cache usage: %s\n\n", fullSize(d.cacheSize))
+	return render(b, "", []column{
+		{"CACHE ID", "ID"}, {"CACHE TYPE", "CacheType"}, {"SIZE", "Size"}, {"CREATED", "CreatedSince"},
+		{"LAST USED", "LastUsedSince"}, {"SHARED", "Shared"},
+	}, d.BuildCache)
 }

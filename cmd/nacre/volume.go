@@ -2,7 +2,6 @@ package main
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"os"
@@ -164,48 +163,41 @@ func volumeInspectCommand(a *app) *cobra.Command {
 		Args:              minArgs(1, "inspect needs a volume"),
 		ValidArgsFunction: a.completeVolumes,
 		RunE: func(cmd *cobra.Command, args []string) error {
-			v, err := a.volumes(cmd.Context())
-			if err != nil {
-				return err
-			}
-			found := []volumeDetail{}
-			var errs several
-			for _, name := range args {
-				vol, err := v.Get(name)
-				if err != nil {
-					errs = append(errs, noVolume(name, err))
-					continue
-				}
-				found = append(found, volumeDetail{
-					CreatedAt: vol.Created.Format(time.RFC3339), Driver: vol.Driver, Labels: vol.Labels,
-					Mountpoint: v.Mountpoint(vol.Name), Name: vol.Name, Options: vol.Options, Scope: "local",
-				})
-			}
-			if format != "" {
-				err = render(a.stdout, format, nil, found)
-			} else {
-				enc := json.NewEncoder(a.stdout)
-				enc.SetEscapeHTML(false)
-				enc.SetIndent("", "    ")
-				err = enc.Encode(found)
-			}
-			if err != nil {
-				return err
-			}
-			return errs.orNil()
+			return runInspect(a, format, args, func(name string) (any, error) { return a.inspectVolume(cmd.Context(), name) })
 		},
 	}
 	cmd.Flags().StringVarP(&format, "format", "f", "", `"json" or a Go template`)
 	return cmd
 }
 
+func (a *app) inspectVolume(ctx context.Context, name string) (any, error) {
+	v, err := a.volumes(ctx)
+	if err != nil {
+		return nil, err
+	}
+	vol, err := v.Get(name)
+	if err != nil {
+		return nil, noVolume(name, err)
+	}
+	return volumeDetail{
+		CreatedAt: vol.Created.Format(time.RFC3339), Driver: vol.Driver, Labels: vol.Labels,
+		Mountpoint: v.Mountpoint(vol.Name), Name: vol.Name, Options: vol.Options, Scope: "local",
+	}, nil
+}
+
 // noVolume is err, in docker's words where there is no such volume.
 func noVolume(name string, err error) error {
 	if errors.Is(err, volume.ErrAbsent) {
-		return &hintError{fmt.Errorf("no such volume: %s", name), "nacre volume ls lists what there is"}
+		return &hintError{&noVolumeError{name}, "nacre volume ls lists what there is"}
 	}
 	return err
 }
+
+// noVolumeError is volume.ErrAbsent.
+type noVolumeError struct{ name string }
+
+func (e *noVolumeError) Error() string { return "no such volume: " + e.name }
+func (e *noVolumeError) Unwrap() error { return volume.ErrAbsent }
 
 func volumeRemoveCommand(a *app) *cobra.Command {
 	var force bool

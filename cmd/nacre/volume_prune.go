@@ -2,7 +2,6 @@ package main
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"slices"
 	"strings"
@@ -40,7 +39,7 @@ func volumePruneCommand(a *app) *cobra.Command {
 			}
 			r, err := v.Prune(cmd.Context(), o)
 			a.printPrunedVolumes(r)
-			fmt.Fprintln(a.stdout, "Total reclaimed space:", humanSize(r.Bytes))
+			fmt.Fprintln(a.stdout, "Total reclaimed space:", fullSize(r.Bytes))
 			return err
 		},
 	}
@@ -92,9 +91,6 @@ func (a *app) printPrunedVolumes(r volume.PruneReport) {
 func (a *app) pruneVolumes(ctx context.Context, f pruneFlags) (int64, error) {
 	if !f.volumes {
 		return 0, nil
-	}
-	if slices.ContainsFunc(f.filters, func(s string) bool { return strings.HasPrefix(s, "until=") }) {
-		return 0, errors.New("--filter until: volumes know no such time; leave out --volumes")
 	}
 	f.all = false
 	o, err := volumePruneOptions(f)

@@ -136,18 +136,23 @@ func (s *Store) collect(ctx context.Context, candidates []digest.Digest) (Remove
 		if err := s.dropDeadLeases(ctx, tx); err != nil {
 			return err
 		}
-		todo := append([]digest.Digest(nil), candidates...)
-		for len(todo) > 0 {
-			d := todo[0]
-			todo = todo[1:]
-			freed, err := s.collectOne(ctx, tx, r, d)
-			if err != nil {
-				return err
-			}
-			todo = append(todo, freed...)
-		}
-		return nil
+		return s.collectList(ctx, tx, r, candidates)
 	})
+}
+
+// collectList is collect within a transaction.
+func (s *Store) collectList(ctx context.Context, tx querier, r *removal, candidates []digest.Digest) error {
+	todo := slices.Clone(candidates)
+	for len(todo) > 0 {
+		d := todo[0]
+		todo = todo[1:]
+		freed, err := s.collectOne(ctx, tx, r, d)
+		if err != nil {
+			return err
+		}
+		todo = append(todo, freed...)
+	}
+	return nil
 }
 
 // Collect removes those of layers, and what only they needed, that nothing needs by now. That this process
