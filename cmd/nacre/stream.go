@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"io"
 	"io/fs"
 	"os"
@@ -21,6 +22,60 @@ func (o *output) Write(p []byte) (int, error) {
 		o.err = err
 	}
 	return n, err
+}
+
+// ReadFrom lets the kernel copy what comes from a file: into a file with copy_file_range, into a
+// pipe or a socket with sendfile.
+func (o *output) ReadFrom(r io.Reader) (int64, error) {
+	n, err := sendFile(o.file, r)
+	if err == errors.ErrUnsupported {
+		n, err = o.file.ReadFrom(r)
+	}
+	if o.err == nil {
+		o.err = err
+	}
+	return n, err
+}
+
+// sendFile sends a file to a pipe or socket. It is errors.ErrUnsupported, and nothing has been sent,
+// where r is not an *io.LimitedReader of a file, or dst is something else.
+func sendFile(dst *os.File, r io.Reader) (sent int64, err error) {
+	limited, ok := r.(*io.LimitedReader)
+	if !ok {
+		return 0, errors.ErrUnsupported
+	}
+	src, ok := limited.R.(*os.File)
+	if !ok {
+		return 0, errors.ErrUnsupported
+	}
+	if info, err := dst.Stat(); err != nil || info.Mode()&(fs.ModeNamedPipe|fs.ModeSocket) == 0 {
+		return 0, errors.ErrUnsupported
+	}
+	to, err := dst.SyscallConn()
+	if err != nil {
+		return 0, errors.ErrUnsupported
+	}
+	for limited.N > 0 && err == nil {
+		var n int
+		var serr error
+		err = to.Write(func(fd uintptr) bool {
+			n, serr = syscall.Sendfile(int(fd), int(src.Fd()), nil, int(min(limited.N, 1<<20)))
+			return serr != syscall.EAGAIN
+		})
+		switch {
+		case serr == syscall.EINTR:
+		case serr == syscall.EINVAL && sent == 0, serr == syscall.ENOSYS && sent == 0:
+			return 0, errors.ErrUnsupported
+		case serr != nil:
+			err = &fs.PathError{Op: "write", Path: dst.Name(), Err: serr}
+		case n == 0:
+			return sent, nil // src is shorter: for the caller to find
+		default:
+			sent += int64(n)
+			limited.N -= int64(n)
+		}
+	}
+	return sent, err
 }
 
 // input opens what a command reads: the file at path, or standard input for "-".

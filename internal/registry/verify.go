@@ -121,10 +121,10 @@ func ReadAll(r io.Reader, limit int64) ([]byte, error) {
 }
 
 // CopyTo copies r to dst, checking it on the way. Where r is a file, possibly under an
-// *io.LimitedReader, the kernel copies it (copy_file_range) while it is read a second
-// time beside that for its hash: so r must be a file nobody changes.
+// *io.LimitedReader, and dst lets the kernel copy, as an *os.File does, that is done while r is
+// read a second time beside it for its hash: so r must be a file nobody changes.
 func (c *Checker) CopyTo(dst io.Writer, r io.Reader) (int64, error) {
-	if out, ok := dst.(*os.File); ok {
+	if out, ok := dst.(io.ReaderFrom); ok {
 		if f, n := regular(r); f != nil {
 			return c.copyFile(out, f, n, r)
 		}
@@ -149,7 +149,7 @@ func (c *Checker) CopyTo(dst io.Writer, r io.Reader) (int64, error) {
 	}
 }
 
-func (c *Checker) copyFile(dst, src *os.File, n int64, r io.Reader) (int64, error) {
+func (c *Checker) copyFile(dst io.ReaderFrom, src *os.File, n int64, r io.Reader) (int64, error) {
 	off, err := src.Seek(0, io.SeekCurrent)
 	if err != nil {
 		return 0, err
