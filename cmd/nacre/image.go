@@ -22,6 +22,7 @@ func imageCommand(a *app) *cobra.Command {
 	rm.Use, rm.Aliases = "rm [OPTIONS] IMAGE [IMAGE...]", []string{"remove"}
 	cmd.AddCommand(imageListCommand(a), imageInspectCommand(a), historyCommand(a), tagCommand(a), rm,
 		importCommand(a), saveCommand(a), loadCommand(a), buildCommand(a), imagePruneCommand(a), pullCommand(a), pushCommand(a))
+	cmd.AddCommand(imageEdits(a)...)
 	return cmd
 }
 

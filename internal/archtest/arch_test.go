@@ -45,7 +45,7 @@ var arrows = map[string][]string{
 
 	// Parts: each turns one thing into another.
 	"internal/layer":   {},
-	"internal/compare": {"internal/layer"},
+	"internal/compare": {"internal/image", "internal/layer", "internal/rootfs"},
 	"internal/rootfs":  {"internal/layer"},
 	"internal/sandbox": {"internal/rootfs"},
 	// Mounts of containers, and the volumes of a store.
@@ -99,6 +99,10 @@ var arrows = map[string][]string{
 
 	// What an output of a build asks for.
 	"internal/export": {"internal/image", "internal/layer", "internal/registry", "internal/registry/compressed", "internal/registry/store"},
+
+	// The files of an image that may be anywhere, and images made of images.
+	"internal/imagefs": {"internal/event", "internal/image", "internal/layer", "internal/registry", "internal/rootfs"},
+	"internal/edit":    {"internal/compare", "internal/export", "internal/image", "internal/imagefs", "internal/layer", "internal/registry", "internal/rootfs", "internal/source"},
 
 	// Faces: events in, text out.
 	// Long-lived sandboxes on the store.

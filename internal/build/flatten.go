@@ -15,60 +15,6 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// Flatten yields all of root as one layer would have it, hard links kept, in canonical order.
-func Flatten(root *rootfs.FS) iter.Seq2[layer.File, error] {
-	return func(yield func(layer.File, error) bool) {
-		f := flattening{root: root, first: map[uint64]string{}, yield: yield}
-		f.dir(".")
-	}
-}
-
-type flattening struct {
-	root  *rootfs.FS
-	first map[uint64]string // by inode, of files with several names
-	yield func(layer.File, error) bool
-}
-
-// dir yields what is in the directory name; false: enough.
-func (f *flattening) dir(name string) bool {
-	list, err := f.root.ReadDir(name)
-	if err != nil {
-		return f.yield(layer.File{}, err)
-	}
-	for _, d := range list {
-		info, err := d.Info()
-		if err != nil {
-			return f.yield(layer.File{}, err)
-		}
-		st := info.Sys().(*layer.Stat)
-		child := path.Join(name, d.Name())
-		if !f.yield(f.file(child, st), nil) {
-			return false
-		}
-		if info.IsDir() && !f.dir(child) {
-			return false
-		}
-	}
-	return true
-}
-
-func (f *flattening) file(name string, st *layer.Stat) layer.File {
-	out := layer.File{Entry: st.Entry}
-	out.Name, out.Hard, out.Opaque, out.Whiteout = name, false, false, false
-	regular := st.Mode&unix.S_IFMT == unix.S_IFREG
-	if st.Nlink > 1 && st.Mode&unix.S_IFMT != unix.S_IFDIR {
-		if first, ok := f.first[st.Ino]; ok {
-			out.Hard, out.Link, out.Size = true, first, 0
-			return out
-		}
-		f.first[st.Ino] = name
-	}
-	if regular && st.Size > 0 {
-		out.Open = func() (io.ReadCloser, error) { return f.root.Open(name) }
-	}
-	return out
-}
-
 // below has all of files in a folder.
 func below(folder string, files iter.Seq2[layer.File, error]) iter.Seq2[layer.File, error] {
 	if folder == "" {
@@ -99,7 +45,7 @@ func WriteTar(ctx context.Context, s *store.Store, root *rootfs.FS, folder strin
 		return err
 	}
 	defer remove()
-	if _, err := layer.Write(ctx, dir, below(folder, Flatten(root))); err != nil {
+	if _, err := layer.Write(ctx, dir, below(folder, rootfs.Flatten(root))); err != nil {
 		return err
 	}
 	f, err := os.Open(filepath.Join(dir, "layer.tar"))
@@ -125,7 +71,7 @@ func WriteDir(ctx context.Context, root *rootfs.FS, dir string) error {
 	}
 	defer to.Close()
 	var dirs []layer.File // to be given modes and times when all is in them
-	for f, err := range Flatten(root) {
+	for f, err := range rootfs.Flatten(root) {
 		if err == nil {
 			err = ctx.Err()
 		}

@@ -8,6 +8,7 @@ import (
 	"testing"
 
 	"nacre/internal/registry"
+	"nacre/internal/rootfs"
 )
 
 func TestSquash(t *testing.T) {
@@ -43,7 +44,7 @@ func TestSquash(t *testing.T) {
 	}
 	p, s := b.root(plain), b.root(squashed)
 	seen := 0
-	for f, err := range Flatten(p) {
+	for f, err := range rootfs.Flatten(p) {
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -53,7 +54,7 @@ func TestSquash(t *testing.T) {
 			t.Errorf("%s is %+v, want %+v", f.Name, st.Entry, f.Entry)
 		}
 	}
-	for range Flatten(s) {
+	for range rootfs.Flatten(s) {
 		seen--
 	}
 	if seen != 0 {
@@ -85,7 +86,7 @@ func TestDifference(t *testing.T) {
 		t.Fatal(err)
 	}
 	var names []string
-	for f, err := range difference(full, full) {
+	for f, err := range rootfs.Difference(full, full) {
 		names = append(names, f.Name)
 		if err != nil && !errors.Is(err, fs.ErrNotExist) {
 			t.Fatal(err)
@@ -94,7 +95,7 @@ func TestDifference(t *testing.T) {
 	if len(names) != 0 {
 		t.Errorf("no difference is %q", names)
 	}
-	for f, err := range difference(full, empty) {
+	for f, err := range rootfs.Difference(full, empty) {
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -1,6 +1,5 @@
-// Package compare tells two layers apart, file by file. It turns two layers that should have
-// been the same into the list of what differs, for people to read; what made them is
-// left to others.
+// Package compare tells two layers, or two roots, apart, file by file, and two configs setting by setting. It turns them
+// into the list of what differs, for people to read; what made them is left to others.
 package compare
 
 import (
@@ -39,6 +38,7 @@ const (
 	Missing   What = "missing" // one of the layers does not have the name
 	Type      What = "type"
 	Content   What = "content"
+	Size      What = "size"
 	Mode      What = "mode"
 	Owner     What = "owner"
 	Time      What = "time"
@@ -116,8 +116,13 @@ func sortable(name string) string {
 	return strings.ReplaceAll(name, "/", "\x00")
 }
 
+// opener is what files are read from.
+type opener interface {
+	Open(name string) (fs.File, error)
+}
+
 // entries compares two objects of one name.
-func entries(a, b *layer.Layer, sa, sb *layer.Stat, o Options) ([]Difference, error) {
+func entries(a, b opener, sa, sb *layer.Stat, o Options) ([]Difference, error) {
 	var list []Difference
 	add := func(what What, first, second string) {
 		if first != second {

@@ -15,7 +15,7 @@ const (
 )
 
 // contents compares two files; nil: they are the same.
-func contents(a, b *layer.Layer, sa, sb *layer.Stat) (*Difference, error) {
+func contents(a, b opener, sa, sb *layer.Stat) (*Difference, error) {
 	fa, err := a.Open(sa.Name)
 	if err != nil {
 		return nil, err

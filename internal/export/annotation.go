@@ -32,8 +32,8 @@ type Annotations []Annotation
 // ErrNoIndex: annotations for an index were asked for, and there is none.
 var ErrNoIndex = errors.New("index annotations are not supported for a build of a single platform")
 
-// of adds those for a place to notes, which stays as it is.
-func (a Annotations) of(place Place, p image.Platform, notes map[string]string) map[string]string {
+// Of adds those for a place to notes, which stays as it is.
+func (a Annotations) Of(place Place, p image.Platform, notes map[string]string) map[string]string {
 	out := maps.Clone(notes)
 	for _, n := range a {
 		if n.Place != place || n.Platform != nil && !fits(*n.Platform, p) {

@@ -66,9 +66,9 @@ func (e *edit) index(ctx context.Context, d registry.Descriptor, data []byte) (r
 			}
 		}
 	}
-	x.Annotations = e.o.Annotations.of(Index, image.Platform{}, x.Annotations)
+	x.Annotations = e.o.Annotations.Of(Index, image.Platform{}, x.Annotations)
 	now, err := e.add(d.MediaType, x)
-	now.Annotations = e.o.Annotations.of(IndexDescriptor, image.Platform{}, d.Annotations)
+	now.Annotations = e.o.Annotations.Of(IndexDescriptor, image.Platform{}, d.Annotations)
 	return now, err
 }
 
@@ -93,10 +93,10 @@ func (e *edit) manifest(ctx context.Context, d registry.Descriptor, data []byte)
 			return d, err
 		}
 	}
-	m.Annotations = e.o.Annotations.of(Manifest, cfg.Platform, m.Annotations)
+	m.Annotations = e.o.Annotations.Of(Manifest, cfg.Platform, m.Annotations)
 	now, err := e.add(d.MediaType, m)
 	now.Platform = d.Platform
-	now.Annotations = e.o.Annotations.of(ManifestDescriptor, cfg.Platform, d.Annotations)
+	now.Annotations = e.o.Annotations.Of(ManifestDescriptor, cfg.Platform, d.Annotations)
 	return now, err
 }
 
