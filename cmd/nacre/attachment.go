@@ -68,9 +68,12 @@ func (a *app) startAttached(ctx context.Context, c *container.Container, o attac
 	if c.State.Status.Alive() {
 		return a.attachTo(ctx, c, o)
 	}
-	lock, err := c.TryLock(ctx)
+	lock, err := untilFree(ctx, c)
 	if err != nil {
 		return err
+	}
+	if lock == nil {
+		return a.attachTo(ctx, c, o)
 	}
 	return a.startLocked(ctx, c, lock, o)
 }

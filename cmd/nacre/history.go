@@ -79,7 +79,7 @@ func historyRows(ctx context.Context, a *app, f historyFlags, name string) ([]hi
 	for _, made := range image.Trace(img.config, img.manifest) {
 		size, err := a.sizeOfMade(ctx, made)
 		if err != nil {
-			return nil, err
+			return nil, a.gone(ctx, name, img.Image, err)
 		}
 		rows = append(rows, f.row(made.History, size, now))
 	}

@@ -221,7 +221,8 @@ func (a *app) platformImage(ctx context.Context, name string, p *image.Platform)
 		return out, err
 	}
 	if out.manifest, out.desc, err = a.opened.Manifest(ctx, out.Image, p); err != nil {
-		if p != nil && errors.Is(err, registry.ErrAbsent) {
+		gone := (*absentError)(nil)
+		if err = a.gone(ctx, name, out.Image, err); p != nil && errors.Is(err, registry.ErrAbsent) && !errors.As(err, &gone) {
 			err = &hintError{fmt.Errorf("the image of %s for %s is not here", name, image.FormatPlatform(*p)), "nacre pull --platform " + image.FormatPlatform(*p) + " fetches it"}
 		}
 		return out, err
@@ -229,5 +230,5 @@ func (a *app) platformImage(ctx context.Context, name string, p *image.Platform)
 	if out.config, out.raw, err = a.opened.Config(ctx, out.manifest.Config); err == nil && p != nil {
 		err = checkPlatform(name, out.config, *p)
 	}
-	return out, err
+	return out, a.gone(ctx, name, out.Image, err)
 }

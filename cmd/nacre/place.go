@@ -118,7 +118,7 @@ func (p place) source(ctx context.Context, a *app) (r registry.Reader, ref regis
 		r, err = layout.Open(p.path)
 		return r, p.ref, none, err
 	case "store":
-		img, err := a.image(ctx, p.path)
+		img, err := a.holdImage(ctx, p.path)
 		return a.opened, registry.Ref{Digest: img.Target.Digest}, none, err
 	}
 	in, err := a.input(ctx, p.path)

@@ -131,7 +131,7 @@ func (a *app) tagsHere(ctx context.Context, repo string) ([]registry.Ref, error)
 
 // push sends one image and says so in docker's words.
 func (f pushFlags) push(ctx context.Context, a *app, ref registry.Ref, o compressed.Options) error {
-	img, err := a.image(ctx, ref.String())
+	img, err := a.holdImage(ctx, ref.String())
 	if errors.Is(err, registry.ErrAbsent) {
 		return &hintError{&noImageToPush{ref}, "nacre images lists what there is"}
 	}
@@ -159,6 +159,9 @@ func (f pushFlags) push(ctx context.Context, a *app, ref registry.Ref, o compres
 	}
 	if err == nil {
 		err = a.opened.Pushed(ctx, ref.Repo, img.Target.Digest, d.Digest)
+		if errors.Is(err, registry.ErrAbsent) {
+			err = nil // it was removed meanwhile: nobody is to know that it was pushed
+		}
 	}
 	if err != nil {
 		return fmt.Errorf("push %s: %w", ref.Familiar(), err)

@@ -120,7 +120,7 @@ func (a *app) newContainer(ctx context.Context, f *containerFlags, name string, 
 	c, lock, err := cs.Create(ctx, want, container.NewOptions{Name: f.name, Start: start})
 	if err != nil {
 		write("")
-		return nil, nil, err
+		return nil, nil, a.gone(ctx, name, img, err)
 	}
 	return c, lock, write(c.ID)
 }
@@ -141,7 +141,7 @@ func (a *app) imageFor(ctx context.Context, f *containerFlags, name string) (sto
 	}
 	m, cfg, err := a.manifest(ctx, img, p)
 	if err != nil {
-		return img, cfg, err
+		return img, cfg, a.gone(ctx, name, img, err)
 	}
 	img.ID = m.Config.Digest
 	if p == nil {

@@ -65,7 +65,7 @@ func runSave(ctx context.Context, a *app, output, format string, names []string)
 type saving struct{ from, as registry.Ref }
 
 func (a *app) saving(ctx context.Context, name string) (saving, error) {
-	img, err := a.image(ctx, name)
+	img, err := a.holdImage(ctx, name)
 	if err != nil {
 		return saving{}, err
 	}

@@ -74,12 +74,12 @@ func (a *app) start(ctx context.Context, c *container.Container) error {
 	case container.StatusRunning, container.StatusRestarting:
 		return nil
 	}
-	lock, err := c.TryLock(ctx)
-	if errors.Is(err, container.ErrRunning) {
-		return a.startedByOther(ctx, c)
-	}
+	lock, err := untilFree(ctx, c)
 	if err != nil {
 		return err
+	}
+	if lock == nil {
+		return a.startedByOther(ctx, c)
 	}
 	at, err := c.Start(ctx, lock, container.Attach{})
 	if err != nil {
@@ -87,6 +87,26 @@ func (a *app) start(ctx context.Context, c *container.Container) error {
 	}
 	a.warnAll(at.Warnings)
 	return at.Close()
+}
+
+// untilFree locks a container that is to be started. Others hold the lock while they start or remove it, or look why it
+// ended; where it runs by then there is no lock, and no error.
+func untilFree(ctx context.Context, c *container.Container) (*container.Lock, error) {
+	for range 500 { // 5 s
+		lock, err := c.TryLock(ctx)
+		if !errors.Is(err, container.ErrRunning) {
+			return lock, err
+		}
+		if c.Reload() == nil && c.State.Status.Alive() {
+			return nil, nil
+		}
+		select {
+		case <-ctx.Done():
+			return nil, context.Cause(ctx)
+		case <-time.After(10 * time.Millisecond):
+		}
+	}
+	return nil, fmt.Errorf("container %s is being started or removed by another process", c.Name)
 }
 
 // startedByOther waits until whoever starts the container at this moment has done so.

@@ -27,7 +27,7 @@ source may be a name, a digest, an ID or the beginning of one.`,
 			if err != nil {
 				return err
 			}
-			return a.opened.Tag(cmd.Context(), ref, img.Target)
+			return a.gone(cmd.Context(), args[0], img, a.opened.Tag(cmd.Context(), ref, img.Target))
 		},
 	}
 }

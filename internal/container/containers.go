@@ -210,9 +210,10 @@ func (cs *Containers) loadAny(ctx context.Context, r store.ContainerRow) *Contai
 	return c
 }
 
+// exists tells whether a container whose folder is not there is on record still, once whoever is at removing it has done so.
 func (cs *Containers) exists(ctx context.Context, id string) bool {
-	rows, err := cs.s.ContainersLike(ctx, id)
-	return err != nil || len(rows) > 0
+	ok, err := cs.s.HasContainer(ctx, id)
+	return err != nil || ok
 }
 
 // List lists the containers, newest first. One whose folder cannot be read is StatusDead.

@@ -96,6 +96,18 @@ func (s *Store) Containers(ctx context.Context) ([]ContainerRow, error) {
 	return rows, s.fail(err)
 }
 
+// HasContainer tells whether a container is on record. It waits for those who are changing that: a container's folder goes, or comes,
+// a moment before that is committed.
+func (s *Store) HasContainer(ctx context.Context, id string) (ok bool, err error) {
+	look := func(tx querier) error {
+		return tx.QueryRowContext(ctx, "SELECT EXISTS (SELECT 1 FROM container WHERE id = ?)", id).Scan(&ok)
+	}
+	if s.writable() != nil {
+		return ok, s.fail(look(s.db))
+	}
+	return ok, s.update(ctx, look)
+}
+
 // DoomedContainers lists those that are to be removed when nobody runs them.
 func (s *Store) DoomedContainers(ctx context.Context) ([]ContainerRow, error) {
 	rows, err := s.containers(ctx, s.db, "WHERE doomed = 1")

@@ -154,8 +154,10 @@ func (s *Store) sweepLocks() {
 		if err != nil {
 			continue
 		}
-		if unix.Flock(int(f.Fd()), unix.LOCK_EX|unix.LOCK_NB) == nil {
-			os.Remove(path) // whoever opened it meanwhile tries another: see tryLock
+		// What was removed since it was opened is nobody's lock, and path is another's by now. Whoever opened this one
+		// meanwhile tries another: see tryLock.
+		if unix.Flock(int(f.Fd()), unix.LOCK_EX|unix.LOCK_NB) == nil && isAt(f, path) {
+			os.Remove(path)
 		}
 		f.Close()
 	}
