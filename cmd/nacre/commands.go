@@ -65,6 +65,7 @@ var containerVerbs = [...]command{
 	{"pause", pauseCommand},
 	{"unpause", unpauseCommand},
 	{"port", portCommand},
+	{"update", updateCommand},
 }
 
 // addCommands gives root the command that args call. All commands with their flags take longer to

@@ -92,7 +92,21 @@ func (f *limitFlags) applySecurity(l *build.Limits) error {
 // minMemory is the least that docker takes: with less not even a shell starts.
 const minMemory = 6 << 20
 
-func (f *limitFlags) applyMemory(l *build.Limits) (err error) {
+func (f *limitFlags) applyMemory(l *build.Limits) error {
+	if err := f.parseMemory(l); err != nil {
+		return err
+	}
+	switch {
+	case l.MemorySwap > 0 && l.Memory == 0:
+		return errors.New("--memory-swap needs --memory")
+	case l.MemorySwap > 0 && l.MemorySwap < l.Memory:
+		return fmt.Errorf("--memory-swap=%s: it counts memory, too, so want --memory=%s at least", f.swap, f.memory)
+	}
+	return nil
+}
+
+// parseMemory reads what is said of memory, each for itself.
+func (f *limitFlags) parseMemory(l *build.Limits) (err error) {
 	if l.Memory, err = parseSize("memory", f.memory); err != nil {
 		return err
 	}
@@ -104,12 +118,7 @@ func (f *limitFlags) applyMemory(l *build.Limits) (err error) {
 	} else if l.MemorySwap, err = parseSize("memory-swap", f.swap); err != nil {
 		return err
 	}
-	switch {
-	case l.MemorySwap > 0 && l.Memory == 0:
-		return errors.New("--memory-swap needs --memory")
-	case l.MemorySwap > 0 && l.MemorySwap < l.Memory:
-		return fmt.Errorf("--memory-swap=%s: it counts memory, too, so want --memory=%s at least", f.swap, f.memory)
-	case l.Memory > math.MaxInt64/2:
+	if l.Memory > math.MaxInt64/2 {
 		return fmt.Errorf("--memory=%s: too large", f.memory)
 	}
 	return nil

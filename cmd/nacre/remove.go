@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"strings"
-	"time"
 
 	"nacre/internal/container"
 	"nacre/internal/registry/store"
@@ -80,7 +79,7 @@ func (a *app) remove(ctx context.Context, c *container.Container, force bool) er
 				"nacre rm -f " + c.Name + " kills and removes it",
 			}
 		}
-		if err := c.Stop(ctx, 9, 10*time.Second); err != nil {
+		if err := c.Stop(ctx, 9, 0); err != nil {
 			if errors.Is(err, container.ErrNotFound) {
 				return nil // it was to be removed at its end
 			}

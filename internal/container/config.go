@@ -9,7 +9,7 @@ import (
 	"github.com/opencontainers/go-digest"
 )
 
-// Config is what a container was asked to be. It never changes but for the name, which is the store's
+// Config is what a container was asked to be. It changes by Update alone, but for the name, which is the store's
 // (Container.Name); as JSON it is the file container.json.
 type Config struct {
 	// Image is the image's name as the user wrote it; ImageID its config; Target the manifest, or the index that

@@ -41,6 +41,7 @@ type request struct {
 	Next   bool         `json:"next,omitempty"`  // of wait: also an end after which it is started again
 	Reset  bool         `json:"reset,omitempty"`
 	Exec   *ExecOptions `json:"exec,omitempty"`
+	Update *Update      `json:"update,omitempty"`
 }
 
 // Operations.
@@ -54,6 +55,7 @@ const (
 	opUnpause = "unpause" // a reply when done
 	opExec    = "exec"    // a reply when the program was executed; then as attach, to its own process
 	opDetach  = "detach"  // of exec, on its way: who asked goes, the process stays
+	opUpdate  = "update"  // a reply when done
 	opRoot    = "root"    // a reply with the descriptor of the container's root
 )
 
@@ -66,6 +68,7 @@ type reply struct {
 	Pid      int      `json:"pid,omitempty"`
 	OOM      bool     `json:"oom,omitempty"`
 	TTY      bool     `json:"tty,omitempty"`
+	Stuck    bool     `json:"stuck,omitempty"` // of stop: it was killed and has not ended, Error says why
 	Warnings []string `json:"warnings,omitempty"`
 }
 

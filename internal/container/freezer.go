@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
-	"strconv"
 	"strings"
 	"time"
 
@@ -22,11 +21,10 @@ type freezer struct {
 	second bool // cgroup version 2
 }
 
-// newFreezer makes one for a container.
+// newFreezer finds one for a container. One of its own is still to be made.
 func newFreezer(id string, cgroups []string) (*freezer, error) {
 	if _, err := os.Stat(filepath.Join(cgroupRoot, "freezer", "cgroup.procs")); err == nil {
-		f := &freezer{dir: filepath.Join(cgroupRoot, "freezer", "nacre-"+id), own: true}
-		return f, f.make()
+		return &freezer{dir: filepath.Join(cgroupRoot, "freezer", "nacre-"+id), own: true}, nil
 	}
 	for _, dir := range cgroups {
 		if _, err := os.Stat(filepath.Join(dir, "cgroup.freeze")); err == nil {
@@ -35,14 +33,16 @@ func newFreezer(id string, cgroups []string) (*freezer, error) {
 	}
 	for _, top := range []string{cgroupRoot, filepath.Join(cgroupRoot, "unified")} {
 		if _, err := os.Stat(filepath.Join(top, "cgroup.procs")); err == nil {
-			f := &freezer{dir: filepath.Join(top, "nacre-"+id), own: true, second: true}
-			return f, f.make()
+			return &freezer{dir: filepath.Join(top, "nacre-"+id), own: true, second: true}, nil
 		}
 	}
 	return nil, errors.New("this system has no freezer cgroups")
 }
 
 func (f *freezer) make() error {
+	if !f.own {
+		return nil
+	}
 	err := os.Mkdir(f.dir, 0o755)
 	if err != nil && !errors.Is(err, os.ErrExist) {
 		return fmt.Errorf("the container cannot be paused here: it takes a cgroup, and none can be made: %w", err)
@@ -50,59 +50,15 @@ func (f *freezer) make() error {
 	return nil
 }
 
-// enter moves all processes of the process namespace that pid is the first of into the cgroup.
-// New ones are born where their parents are, so that a few rounds get them all.
-func (f *freezer) enter(pid int) error {
+// enter moves the container's processes, of which pid is the first, into the cgroup.
+func (f *freezer) enter(pid int, cgroups []string) error {
 	if !f.own {
 		return nil
 	}
-	want, err := os.Readlink(fmt.Sprintf("/proc/%d/ns/pid", pid))
-	if err != nil {
-		return err
+	if err := enterCgroup(f.dir, pid, cgroups); err != nil {
+		return fmt.Errorf("the container cannot be paused here: %w", err)
 	}
-	for range 100 {
-		moved := false
-		inside, err := f.members()
-		if err != nil {
-			return err
-		}
-		procs, err := os.ReadDir("/proc")
-		if err != nil {
-			return err
-		}
-		for _, e := range procs {
-			p, err := strconv.Atoi(e.Name())
-			if err != nil || inside[p] {
-				continue
-			}
-			if ns, err := os.Readlink("/proc/" + e.Name() + "/ns/pid"); err != nil || ns != want {
-				continue
-			}
-			err = os.WriteFile(filepath.Join(f.dir, "cgroup.procs"), []byte(e.Name()), 0)
-			if err != nil && !errors.Is(err, unix.ESRCH) {
-				return fmt.Errorf("the container cannot be paused here: %w", err)
-			}
-			moved = true
-		}
-		if !moved {
-			return nil
-		}
-	}
-	return errors.New("the container cannot be paused: it starts processes too fast")
-}
-
-func (f *freezer) members() (map[int]bool, error) {
-	data, err := os.ReadFile(filepath.Join(f.dir, "cgroup.procs"))
-	if err != nil {
-		return nil, err
-	}
-	in := map[int]bool{}
-	for _, s := range strings.Fields(string(data)) {
-		if p, err := strconv.Atoi(s); err == nil {
-			in[p] = true
-		}
-	}
-	return in, nil
+	return nil
 }
 
 // set stops the processes, or lets them go on, and waits until that is so.
@@ -171,7 +127,11 @@ func (m *monitor) pause() error {
 	if err := m.set(func(now *State) { now.Freezer, m.frozen = f.dir, f }); err != nil {
 		return err
 	}
-	if err := f.enter(st.Pid); err != nil {
+	if err := f.make(); err != nil {
+		m.set(func(now *State) { now.Freezer, m.frozen = "", nil })
+		return err
+	}
+	if err := f.enter(st.Pid, st.Cgroups); err != nil {
 		return err
 	}
 	if err := f.set(true); err != nil {

@@ -190,6 +190,8 @@ func (c *Container) ask(ctx context.Context, q request) (reply, error) {
 		return r, errNoMonitor
 	case r.Error == ErrNotRunning.Error():
 		return r, fmt.Errorf("container %s %w", c.ID, ErrNotRunning)
+	case r.Stuck:
+		return r, fmt.Errorf("cannot kill container %s: %s", c.Name, r.Error)
 	case r.Error != "" && !r.Exited && q.Op != opWait && q.Op != opStop:
 		return r, errors.New(r.Error)
 	}

@@ -55,6 +55,9 @@ type monitor struct {
 	frozen   *freezer
 	process  *specs.Process // of the spec that it runs by; nil: it does not run
 	seccomp  *specs.LinuxSeccomp
+	limits   []string // cgroups that were made since it was started
+
+	updating sync.Mutex // held while the limits are changed
 }
 
 func newMonitor(c *Container, lock *Lock) *monitor {
@@ -135,7 +138,7 @@ func (m *monitor) once(ctx context.Context, s Streams) (sandbox.Status, error) {
 	p := &parts{c: m.c}
 	err := m.reopen(ctx)
 	if err == nil {
-		p, err = m.c.compose(ctx)
+		p, err = m.container().compose(ctx)
 	}
 	defer p.close()
 	if err != nil {
@@ -182,6 +185,14 @@ func (m *monitor) once(ctx context.Context, s Streams) (sandbox.Status, error) {
 	m.out.log.end()
 	m.exited(status, err)
 	return status, err
+}
+
+// container is the container as it is asked to be by now.
+func (m *monitor) container() *Container {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	c := *m.c
+	return &c
 }
 
 // dropSignals forgets signals that came too late: they are not for the container's next process.

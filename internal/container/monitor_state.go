@@ -61,10 +61,12 @@ func (m *monitor) exited(s sandbox.Status, err error) {
 		return
 	}
 	m.mu.Lock()
-	frozen := m.frozen
-	m.frozen = nil
+	frozen, limits := m.frozen, m.limits
+	m.frozen, m.limits = nil, nil
 	m.mu.Unlock()
 	frozen.remove()
+	s.OOMKilled = s.OOMKilled || sandbox.OutOfMemory(limits)
+	sandbox.RemoveCgroups(limits)
 	m.set(func(st *State) {
 		st.Status, st.ExitCode, st.OOMKilled, st.Finished = StatusExited, s.Code, s.OOMKilled, time.Now().UTC()
 		st.Warnings = s.Warnings
@@ -77,12 +79,12 @@ func (m *monitor) exited(s sandbox.Status, err error) {
 // again tells whether the container is started again after an end.
 func (m *monitor) again(ctx context.Context, s sandbox.Status, err error) bool {
 	m.mu.Lock()
-	st := m.state
+	st, p := m.state, m.c.Config.Restart
 	m.mu.Unlock()
 	if st.Started.IsZero() || st.Stopped || m.halted() || ctx.Err() != nil {
 		return false
 	}
-	switch p := m.c.Config.Restart; p.Name {
+	switch p.Name {
 	case RestartAlways, RestartUnlessStopped:
 		return true
 	case RestartOnFailure:

@@ -24,19 +24,26 @@ func (p *parts) addResources(context.Context) error {
 	if r.CgroupParent != "" {
 		p.spec.Linux.CgroupsPath = sandbox.CgroupBelow(r.CgroupParent)
 	}
-	memory, cpu := r.memory(), r.cpu()
-	if memory == nil && cpu == nil && r.PidsLimit == 0 && r.BlkioWeight == 0 {
-		return nil
+	if limits := r.limits(); limits != nil {
+		l := p.resources()
+		l.Memory, l.CPU, l.Pids, l.BlockIO = limits.Memory, limits.CPU, limits.Pids, limits.BlockIO
 	}
-	l := p.resources()
-	l.Memory, l.CPU = memory, cpu
+	return nil
+}
+
+// limits are those that cgroups hold, and that can be changed while the container runs; nil is none.
+func (r Resources) limits() *specs.LinuxResources {
+	l := &specs.LinuxResources{Memory: r.memory(), CPU: r.cpu()}
 	if r.PidsLimit != 0 {
 		l.Pids = &specs.LinuxPids{Limit: &r.PidsLimit}
 	}
 	if r.BlkioWeight != 0 {
 		l.BlockIO = &specs.LinuxBlockIO{Weight: &r.BlkioWeight}
 	}
-	return nil
+	if l.Memory == nil && l.CPU == nil && l.Pids == nil && l.BlockIO == nil {
+		return nil
+	}
+	return l
 }
 
 func (r Resources) memory() *specs.LinuxMemory {

@@ -98,6 +98,11 @@ func (m *monitor) answer(conn net.Conn, q request) (r reply, ok bool) {
 		err = m.pause()
 	case opUnpause:
 		err = m.unpause()
+	case opUpdate:
+		if q.Update != nil {
+			return m.update(*q.Update), true
+		}
+		err = errFrame
 	default:
 		err = fmt.Errorf("unknown request %q", q.Op)
 	}
@@ -247,9 +252,28 @@ func (m *monitor) stop(sig syscall.Signal, timeout time.Duration) reply {
 	case <-late:
 		m.signal(syscall.SIGKILL)
 		m.thaw()
-		<-m.ended
+		select {
+		case <-m.ended:
+		case <-time.After(killPatience):
+			return m.stuck()
+		}
 	}
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	return m.last
+}
+
+// killPatience is how long a container that was killed may take to end, as in docker.
+const killPatience = 10 * time.Second
+
+// stuck is what is said of a container that was killed and does not end.
+func (m *monitor) stuck() reply {
+	m.mu.Lock()
+	pid := m.state.Pid
+	m.mu.Unlock()
+	text := "tried to kill container, but did not receive an exit event" // docker's words
+	if p, err := ReadProc(pid); err == nil && p.State == 'D' {
+		text += fmt.Sprintf(": process %d (%s) waits in the kernel, mostly for a file system or a device, and ends when that answers", pid, p.Name)
+	}
+	return reply{Error: text, Stuck: true}
 }

@@ -115,10 +115,12 @@ func memoryLimit(m *specs.LinuxMemory) limit {
 	return l
 }
 
+const swapName = "swap limit"
+
 // swapLimit is of memory and swap together; version 2 counts swap alone. It stands apart as not all
 // kernels have it.
 func swapLimit(m *specs.LinuxMemory) limit {
-	l := limit{controller: "memory", name: "swap limit"}
+	l := limit{controller: "memory", name: swapName}
 	if m.Swap != nil {
 		l.first = append(l.first, [2]string{"memory.memsw.limit_in_bytes", strconv.FormatInt(*m.Swap, 10)})
 		swap := *m.Swap
