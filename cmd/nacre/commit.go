@@ -128,6 +128,7 @@ func (a *app) committed(ctx context.Context, c *container.Container, f commitFla
 	base.Config.Entrypoint, base.Config.Cmd, base.Config.Env = set.Entrypoint, set.Command, set.Env
 	base.Config.User, base.Config.WorkingDir, base.Config.StopSignal = set.User, set.WorkingDir, set.StopSignal
 	base.Config.Labels, base.Config.ExposedPorts, base.Config.Volumes = set.Labels, set.Exposed, set.ImageVolumes
+	base.Config.Healthcheck = imageHealth(set, base.Config.Healthcheck != nil)
 	cfg, err := build.Changed(ctx, base, f.changes)
 	if err != nil {
 		return cfg, err
@@ -144,6 +145,18 @@ func (a *app) committed(ctx context.Context, c *container.Container, f commitFla
 		Created: &created, CreatedBy: strings.Join(set.Args(), " "), Author: f.author, Comment: f.message,
 	})
 	return cfg, nil
+}
+
+// imageHealth is the health check of a container for its image; one that was switched off is so there, too.
+func imageHealth(c *container.Config, has bool) *image.Healthcheck {
+	h := c.Health
+	switch {
+	case h != nil:
+		return &image.Healthcheck{Test: h.Test, Interval: h.Interval, Timeout: h.Timeout, StartPeriod: h.StartPeriod, StartInterval: h.StartInterval, Retries: h.Retries}
+	case has:
+		return &image.Healthcheck{Test: []string{"NONE"}}
+	}
+	return nil
 }
 
 // configOf is the config of a container's image.

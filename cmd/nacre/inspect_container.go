@@ -171,7 +171,7 @@ func (a *app) inspectContainer(ctx context.Context, name string, size bool) (any
 	v.GraphDriver.Name, v.GraphDriver.Data = "nacre", map[string]string{"UpperDir": c.Upper()}
 	v.NetworkSettings = inspectNetwork(c)
 	if size {
-		own, all := c.OwnSize(), int64(0)
+		own, all := c.Written(), int64(0)
 		if img, err := a.opened.Lookup(ctx, cfg.ImageID.String()); err == nil {
 			all = img.Size
 		}

@@ -11,7 +11,6 @@ import (
 
 	"nacre/internal/container"
 	"nacre/internal/network"
-	"nacre/internal/registry/store"
 	"nacre/internal/volume"
 
 	"github.com/docker/go-units"
@@ -146,7 +145,7 @@ func (a *app) psRow(ctx context.Context, c *container.Container, noTrunc, size b
 
 // sizeText is what the container wrote, and that with its image.
 func (a *app) sizeText(ctx context.Context, c *container.Container) string {
-	own := store.DiskUsage(c.Upper())
+	own := c.Written()
 	text := units.HumanSizeWithPrecision(float64(own), 3)
 	if img, err := a.opened.Lookup(ctx, c.Config.ImageID.String()); err == nil {
 		text += " (virtual " + units.HumanSizeWithPrecision(float64(own+img.Size), 3) + ")"

@@ -204,6 +204,12 @@ func (cs *Containers) loadAny(ctx context.Context, r store.ContainerRow) *Contai
 	if !cs.exists(ctx, r.ID) {
 		return nil
 	}
+	if _, gone := os.Lstat(cs.s.ContainerDir(r.ID)); errors.Is(gone, fs.ErrNotExist) {
+		// Who removed it was killed on the way, or somebody has deleted its folder. Nothing is left of it but a record.
+		if cs.s.DropContainer(ctx, r.ID) == nil {
+			return nil
+		}
+	}
 	c = &Container{ID: r.ID, Name: r.Name, Created: r.Created, cs: cs, dir: cs.s.ContainerDir(r.ID)}
 	c.Config.Target = r.Image
 	c.State = State{Status: StatusDead, Error: err.Error()}
@@ -274,8 +280,23 @@ func (c *Container) Rename(ctx context.Context, name string) error {
 // Size is the disk space that the container takes beside its image.
 func (c *Container) Size() int64 { return store.DiskUsage(c.dir) }
 
-// OwnSize is the disk space of what the container wrote to its root.
-func (c *Container) OwnSize() int64 { return store.DiskUsage(c.Upper()) }
+// Written is the size of what the container wrote to its root, as docker counts it: that of files, whatever they take of
+// the disk, one with several names once, and nothing for directories.
+func (c *Container) Written() (n int64) {
+	seen := map[uint64]bool{}
+	filepath.WalkDir(c.Upper(), func(name string, e fs.DirEntry, err error) error {
+		var st unix.Stat_t
+		if err != nil || e.IsDir() || unix.Lstat(name, &st) != nil || st.Nlink > 1 && seen[st.Ino] {
+			return nil
+		}
+		if st.Nlink > 1 {
+			seen[st.Ino] = true
+		}
+		n += st.Size
+		return nil
+	})
+	return n
+}
 
 // LogPath is the newest file of the container's log.
 func (c *Container) LogPath() string { return filepath.Join(c.dir, logFile) }

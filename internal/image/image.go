@@ -11,6 +11,9 @@ import (
 // (Healthcheck, OnBuild, Shell).
 type Config = dockerspec.DockerOCIImage
 
+// Healthcheck is how to find out whether a container of the image is well.
+type Healthcheck = dockerspec.HealthcheckConfig
+
 // Manifest, Index and Descriptor are those of the OCI image spec; docker's
 // schema 2 types have the same shape and differ in media type only.
 type (

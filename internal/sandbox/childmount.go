@@ -211,6 +211,9 @@ func (c *child) restrict() error {
 		}
 	}
 	if c.ReadonlyRoot {
+		if fd, err := c.openCwd(); err == nil { // it can be made only now
+			unix.Close(fd)
+		}
 		if err := setAttr(c.root, unix.MOUNT_ATTR_RDONLY, 0, 0, false); err != nil {
 			return fail("make root read-only", err)
 		}
