@@ -20,7 +20,8 @@ import (
 // cgroup holds the cgroups of one run: one directory per hierarchy of version 1, or one.
 type cgroup struct {
 	dirs   []string
-	memory string // the directory of the memory controller, or empty
+	memory string           // the directory of the memory controller, or empty
+	making func(dir string) // is told of each before it is made; may be nil
 }
 
 // hasLimits tells whether a run needs cgroups.
@@ -169,6 +170,9 @@ func (g *cgroup) secondVersion(controller, wanted, name string) (string, error) 
 func (g *cgroup) make(dir string) error {
 	if slices.Contains(g.dirs, dir) {
 		return nil
+	}
+	if g.making != nil {
+		g.making(dir)
 	}
 	if err := os.MkdirAll(dir, 0o755); err != nil {
 		return err

@@ -53,6 +53,7 @@ func Exec(ctx context.Context, c ExecConfig) (Status, error) {
 		Spec:  &specs.Spec{Process: c.Process, Linux: &specs.Linux{}},
 		Stdin: c.Stdin, Stdout: c.Stdout, Stderr: c.Stderr, Signals: c.Signals, Resize: c.Resize, Started: c.Started,
 	}}
+	defer r.watch.end()
 	if err := r.streams.open(r.Config); err != nil {
 		r.streams.abandon()
 		return Status{}, fail("exec", err)

@@ -54,44 +54,54 @@ var guardProcess = sync.OnceValues(func() (int, error) {
 	return pair[0], nil
 })
 
-// startGuard has a process guarded until the function it returns is called, and the directories
-// that are to go with it: cgroups, and the bundle of hooks.
-func startGuard(p *os.Process, dirs []string) (stop func()) {
-	w := &watch{id: watchCount.Add(1), process: p, dirs: dirs}
-	if len(dirs) > 0 {
-		w.begin()
-		return w.end
-	}
-	timer := time.AfterFunc(guardDelay, w.begin)
-	return func() {
-		timer.Stop()
-		w.end()
-	}
-}
-
 // Guard has a process that serves a sandbox killed when this one ends, however that is, until the
 // function it returns is called.
 func Guard(p *os.Process) (stop func()) {
-	w := &watch{id: watchCount.Add(1), process: p}
-	w.begin()
+	var w watch
+	w.follow(p)
+	w.tell()
 	return w.end
 }
 
 var watchCount atomic.Int64
 
-// watch is one process the guard is, or is not yet, told of.
+// watch is one process that is guarded, and the directories that are to go with it: cgroups, and the bundle of
+// hooks. The zero value has neither.
 type watch struct {
+	mu      sync.Mutex
 	id      int64
 	process *os.Process
 	dirs    []string
-	mu      sync.Mutex
-	begun   bool
+	late    *time.Timer // after which the guard is told
+	begun   bool        // it was
 	ended   bool
 }
 
-// begin tells the guard: the process by a descriptor that cannot come to mean another. Where
+// leave has a directory guarded that is about to be made.
+func (w *watch) leave(dir string) {
+	w.mu.Lock()
+	w.dirs = append(w.dirs, dir)
+	w.mu.Unlock()
+	w.tell()
+}
+
+// follow has a process guarded; one without directories if it runs for some time.
+func (w *watch) follow(p *os.Process) {
+	w.mu.Lock()
+	w.process = p
+	alone := len(w.dirs) == 0
+	if alone {
+		w.late = time.AfterFunc(guardDelay, w.tell)
+	}
+	w.mu.Unlock()
+	if !alone {
+		w.tell()
+	}
+}
+
+// tell tells the guard: the process by a descriptor that cannot come to mean another. Where
 // there is no guard to be had, the kernel's help is all there is.
-func (w *watch) begin() {
+func (w *watch) tell() {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	if w.ended {
@@ -101,17 +111,29 @@ func (w *watch) begin() {
 	if err != nil {
 		return
 	}
-	text := append([]string{strconv.FormatInt(w.id, 10)}, w.dirs...)
-	w.process.WithHandle(func(fd uintptr) {
-		err := unix.Sendmsg(socket, []byte(strings.Join(text, "\n")), unix.UnixRights(int(fd)), nil, unix.MSG_NOSIGNAL)
-		w.begun = err == nil
-	})
+	if w.id == 0 {
+		w.id = watchCount.Add(1)
+	}
+	text := []byte(strings.Join(append([]string{strconv.FormatInt(w.id, 10)}, w.dirs...), "\n"))
+	send := func(rights []byte) {
+		if unix.Sendmsg(socket, text, rights, nil, unix.MSG_NOSIGNAL) == nil {
+			w.begun = true
+		}
+	}
+	if w.process == nil {
+		send(nil)
+		return
+	}
+	w.process.WithHandle(func(fd uintptr) { send(unix.UnixRights(int(fd))) })
 }
 
 func (w *watch) end() {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	w.ended = true
+	if w.late != nil {
+		w.late.Stop()
+	}
 	if !w.begun {
 		return
 	}
@@ -129,9 +151,9 @@ func removeLeft(dir string) {
 	}
 }
 
-// charge is what the guard knows of one process.
+// charge is what the guard knows of one process, which may not have been started yet.
 type charge struct {
-	pidfd int
+	pidfd int // or -1
 	dirs  []string
 }
 
@@ -149,20 +171,26 @@ func runGuard() {
 			break
 		}
 		id, dirs, _ := strings.Cut(string(buf[:n]), "\n")
-		fds, err := receivedFds(rights[:rn], 1)
-		if err != nil { // the process has ended
-			unix.Close(charges[id].pidfd)
-			delete(charges, id)
-			continue
+		if old, ok := charges[id]; ok && old.pidfd >= 0 {
+			unix.Close(old.pidfd)
 		}
-		charges[id] = charge{fds[0], strings.FieldsFunc(dirs, func(r rune) bool { return r == '\n' })}
+		c := charge{-1, strings.FieldsFunc(dirs, func(r rune) bool { return r == '\n' })}
+		if fds, err := receivedFds(rights[:rn], 1); err == nil {
+			c.pidfd = fds[0]
+		}
+		if charges[id] = c; c.pidfd < 0 && len(c.dirs) == 0 { // it has ended
+			delete(charges, id)
+		}
 	}
 	for _, c := range charges {
-		unix.PidfdSendSignal(c.pidfd, unix.SIGKILL, nil, 0)
+		if c.pidfd >= 0 {
+			unix.PidfdSendSignal(c.pidfd, unix.SIGKILL, nil, 0)
+		}
 	}
 	for _, c := range charges {
-		// Its end is told by the descriptor becoming readable.
-		unix.Poll([]unix.PollFd{{Fd: int32(c.pidfd), Events: unix.POLLIN}}, 5000)
+		if c.pidfd >= 0 { // its end is told by the descriptor becoming readable
+			unix.Poll([]unix.PollFd{{Fd: int32(c.pidfd), Events: unix.POLLIN}}, 5000)
+		}
 		for _, dir := range c.dirs {
 			removeLeft(dir)
 		}

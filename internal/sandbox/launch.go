@@ -35,37 +35,39 @@ func launchIn(flags uintptr, maps *idMaps, pids string) (*launched, error) {
 		// some other part of the program has no more use for that thread: it stays
 		// with us until the copy has ended.
 		runtime.LockOSThread()
-		defer runtime.UnlockOSThread()
-		l.stay(flags, maps, pids, started)
+		if l.stay(flags, maps, pids, started) {
+			runtime.UnlockOSThread()
+		}
 	}()
 	return l, <-started
 }
 
-// stay starts the copy on this thread, and waits for its end.
-func (l *launched) stay(flags uintptr, maps *idMaps, pids string, started chan<- error) {
+// stay starts the copy on this thread, and waits for its end. It is false where the thread could not go back to our
+// namespaces: it is not to be used by others, and ends with its goroutine.
+func (l *launched) stay(flags uintptr, maps *idMaps, pids string, started chan<- error) (home bool) {
+	home = true
 	if maps != nil && maps.network != "" {
 		inNetwork(maps.network, maps.sysctl, func(err error) {
 			if err == nil {
 				maps.network = ""
-				l.stay(flags, maps, pids, started)
+				home = l.stay(flags, maps, pids, started)
 				return
 			}
 			started <- err
 		})
-		return
+		return home
 	}
 	leave, err := enterPIDs(pids)
 	if err == nil {
 		err = l.start(flags, maps, pids != "")
-		if back := leave(); back != nil && err == nil {
-			panic(back) // this thread must start nothing else, and our own namespace is always ours
-		}
+		home = leave() == nil
 	}
 	started <- err
 	if err == nil {
 		l.state, l.err = l.process.Wait()
 		close(l.done)
 	}
+	return home
 }
 
 // start executes the copy. One that is joined to a process namespace sees no parent, and would take it for dead: it asks

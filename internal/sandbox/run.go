@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
-	"slices"
 	"strconv"
 	"sync"
 	"syscall"
@@ -36,6 +35,7 @@ func Run(ctx context.Context, c Config) (Status, error) {
 		return Status{}, fail("sandbox", err)
 	}
 	r := runner{Config: &c, plan: p}
+	defer r.watch.end()
 	if r.bundle, err = newBundle(c.Spec, p); err != nil {
 		return Status{}, fail("sandbox", err)
 	}
@@ -55,6 +55,7 @@ type runner struct {
 	cgroup   cgroup
 	status   Status
 	bundle   *bundle // nil without hooks
+	watch    watch
 	owners   *ownerServer
 	hookErr  error // of hooks that follow the start
 	starting bool  // the child was about to execute the program
@@ -62,6 +63,7 @@ type runner struct {
 
 // runHooked is run with all that only hooks need around it.
 func (r *runner) runHooked(ctx context.Context) (Status, error) {
+	r.watch.leave(r.bundle.dir)
 	defer r.bundle.remove()
 	_, err := r.run(ctx)
 	if r.launched != nil && r.process != nil {
@@ -72,6 +74,7 @@ func (r *runner) runHooked(ctx context.Context) (Status, error) {
 
 func (r *runner) run(ctx context.Context) (Status, error) {
 	defer r.cgroup.remove()
+	r.cgroup.making = r.watch.leave
 	if err := r.makeCgroup(); err != nil {
 		return r.status, err
 	}
@@ -103,7 +106,7 @@ func (r *runner) attempt(ctx context.Context, start func(context.Context) error)
 
 // follow is what is done for a copy that has its plan, to its end.
 func (r *runner) follow(ctx context.Context) (Status, error) {
-	defer startGuard(r.process, r.leftovers())()
+	r.watch.follow(r.process)
 	stopKill := context.AfterFunc(ctx, func() { r.process.Kill() })
 	startErr := r.receive(ctx)
 	if errors.Is(startErr, errNotDirect) {
@@ -275,14 +278,6 @@ func (r *runner) poststart(ctx context.Context) {
 	if r.hookErr = r.bundle.run(ctx, specs.StateRunning, hookPoststart); r.hookErr != nil {
 		r.process.Kill()
 	}
-}
-
-// leftovers are the directories that go with the process.
-func (r *runner) leftovers() []string {
-	if r.bundle == nil {
-		return r.cgroup.dirs
-	}
-	return append(slices.Clone(r.cgroup.dirs), r.bundle.dir)
 }
 
 // wait passes signals on until the process has ended.
