@@ -209,7 +209,7 @@ func (r *runner) receive(ctx context.Context) error {
 			return nil
 		}
 		text := string(buf[1:n])
-		if r.starting && buf[0] != reportFailure { // an init has nothing else to say, which the program could try to say for it
+		if !r.expected(buf[0]) {
 			dropFds(rights[:rn])
 			continue
 		}
@@ -241,6 +241,22 @@ func (r *runner) receive(ctx context.Context) error {
 			r.starting = true
 		}
 	}
+}
+
+// expected tells whether a report can come from our child. A container that can trace what is started in there would have
+// its socket; with it alone nothing more is to be had than the plan gives anyhow.
+func (r *runner) expected(kind byte) bool {
+	switch kind {
+	case reportFailure:
+		return true
+	case reportTerminal:
+		return !r.starting && r.plan.Terminal && r.streams.console == nil
+	case reportOwners:
+		return !r.starting && len(r.plan.OwnerFilter) > 0 && r.owners == nil
+	case reportHooks:
+		return !r.starting && r.plan.RuntimeHooks
+	}
+	return !r.starting // of an init that has started the program there is only a failure to be told
 }
 
 // create does what the child waits for.

@@ -32,6 +32,7 @@ type world struct {
 	program string // test/escape
 	dir     string // a folder that is nobody's but root's
 	secret  string // a file in it
+	text    string // which says this
 	facts   []string
 }
 
@@ -47,8 +48,8 @@ func newWorld(t *testing.T) *world {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { os.RemoveAll(dir) })
-	w := &world{program: program, dir: dir, secret: filepath.Join(dir, "secret")}
-	if err := os.WriteFile(w.secret, []byte("escape-secret\n"), 0o600); err != nil {
+	w := &world{program: program, dir: dir, secret: filepath.Join(dir, "secret"), text: "escape-secret of " + filepath.Base(dir)}
+	if err := os.WriteFile(w.secret, []byte(w.text+"\n"), 0o600); err != nil {
 		t.Fatal(err)
 	}
 	sleep := exec.Command("sleep", "1000")

@@ -73,6 +73,10 @@ func writeBack(name string) trick {
 			return "", err
 		}
 		defer f.Close()
+		var fs unix.Statfs_t
+		if err := unix.Fstatfs(int(f.Fd()), &fs); err != nil || fs.Type != unix.PROC_SUPER_MAGIC && fs.Type != unix.SYSFS_MAGIC {
+			return "", fmt.Errorf("something else lies there: %v", err)
+		}
 		if strings.Contains(string(data), "[") { // a choice: always [madvise] never
 			data = regexp.MustCompile(`\[(.*)\]`).FindSubmatch(data)[1]
 		}

@@ -100,6 +100,7 @@ func tryAll(args []string) error {
 		ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
 		cmd := exec.CommandContext(ctx, self, "one", name)
 		cmd.WaitDelay = time.Second
+		cmd.Stdin = os.Stdin // /dev/null may be anything in here
 		out, err := cmd.CombinedOutput()
 		cancel()
 		text := strings.TrimSpace(string(out))
