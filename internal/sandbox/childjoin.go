@@ -24,7 +24,7 @@ func (c *child) runJoined() error {
 	if err := c.readPlan(); err != nil {
 		return err
 	}
-	unix.KeyctlJoinSessionKeyring("")
+	newKeyring()
 	for _, step := range []func() error{c.openTerminals, c.makeTerminal, c.becomeUser} {
 		if err := step(); err != nil {
 			return err

@@ -300,9 +300,15 @@ func (c *child) enter() error {
 			return fail("set oom_score_adj", err)
 		}
 	}
-	// A session keyring of its own: the one inherited is that of whoever started us.
-	unix.KeyctlJoinSessionKeyring("")
+	newKeyring()
 	return nil
+}
+
+// newKeyring gives this thread a session keyring of its own: the one inherited is that of whoever started us. It has no
+// name; an empty one, as unix.KeyctlJoinSessionKeyring would have it, is refused. Without keys in the kernel there is none
+// to be had.
+func newKeyring() {
+	unix.RawSyscall(unix.SYS_KEYCTL, unix.KEYCTL_JOIN_SESSION_KEYRING, 0, 0)
 }
 
 // join enters namespaces of others.

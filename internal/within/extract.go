@@ -281,7 +281,11 @@ func (x *extractor) dress(fd int, name string, h *tar.Header) error {
 		}
 	}
 	if h.Typeflag != tar.TypeSymlink {
-		if err := unix.Chmod(procPath(fd), uint32(h.Mode)&0o7777); err != nil {
+		mode := uint32(h.Mode) & 0o7777
+		if x.o.Own && h.Typeflag != tar.TypeDir {
+			mode &^= unix.S_ISUID | unix.S_ISGID // it would run as us now, for whoever may execute it
+		}
+		if err := unix.Chmod(procPath(fd), mode); err != nil {
 			return pathError("chmod", name, err)
 		}
 	}

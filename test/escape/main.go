@@ -29,7 +29,7 @@ const usage = `usage: escape COMMAND [ARG...]
   list, try [NAME...], one NAME   the tricks; try all or some; one, in this process
   secret, writable DIR...         the one of the machine, by any way; files below DIR that could be written to
   id, sti TEXT, key NAME          who this is; type on all terminals there are; read a key
-  addkey NAME, grab, watch FILE   keep a key; open others' programs; look into processes that are none of FILE
+  keep NAME, grab, watch FILE   keep a key; open others' programs; look into processes that are none of FILE
   swap A B                        exchange two names, for ever
   jail DIR COMMAND...             what a container without walls is: COMMAND with DIR as its root,
   leakjail DIR COMMAND...         and in a directory outside of it
@@ -44,7 +44,7 @@ func main() {
 	args := os.Args[2:]
 	commands := map[string]func([]string) error{
 		"list": list, "try": tryAll, "one": tryOne, "writable": writable, "secret": printSecret,
-		"jail": jail, "leak": leak, "leakjail": leakJail, "keyring": inKeyring, "key": readKey, "addkey": addKey,
+		"jail": jail, "leak": leak, "leakjail": leakJail, "keyring": inKeyring, "key": readKey, "keep": keep,
 		"swap": swap, "watch": watch, "sti": sti, "id": ids, "grab": grab,
 	}
 	run, ok := commands[os.Args[1]]
@@ -117,6 +117,9 @@ func tryOne(args []string) error {
 		return errors.New("want one name")
 	}
 	t, ok := tricks()[args[0]]
+	if !ok {
+		t, ok = granted()[args[0]]
+	}
 	if !ok {
 		return fmt.Errorf("no trick %q", args[0])
 	}

