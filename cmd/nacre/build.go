@@ -311,14 +311,11 @@ func isTar(in *bufio.Reader) bool {
 // maxDockerfile bounds what is read as a Dockerfile from a pipe.
 const maxDockerfile = 16 << 20
 
+// parsePlatform reads what --platform is given: "linux/arm64", "linux/arm/v7", or only "arm64".
 func parsePlatform(s string) (image.Platform, error) {
-	parts := strings.Split(s, "/")
-	if len(parts) < 2 || len(parts) > 3 {
-		return image.Platform{}, fmt.Errorf("--platform=%s: want OS/ARCH[/VARIANT], such as linux/amd64", s)
-	}
-	p := image.Platform{OS: parts[0], Architecture: parts[1]}
-	if len(parts) == 3 {
-		p.Variant = parts[2]
+	p, err := image.ParsePlatform(s)
+	if err != nil {
+		return p, fmt.Errorf("--platform=%s: want OS/ARCH[/VARIANT], such as linux/amd64", s)
 	}
 	return p, nil
 }

@@ -97,8 +97,14 @@ func copyPlace(ctx context.Context, a *app, dst, src place, o registry.CopyOptio
 	defer func() { err = errors.Join(err, done()) }()
 	as := dst.ref
 	if as.IsZero() && src.kind == "store" {
-		if s, err := a.saving(ctx, src.path); err == nil {
-			as = s.as
+		found, err := a.named(ctx, src.path)
+		if err != nil {
+			return d, errors.Join(err, done())
+		}
+		for _, n := range found {
+			if n.image.Target.Digest == ref.Digest && n.as.Tag != "" {
+				as = n.as
+			}
 		}
 	}
 	err = dst.destination(ctx, a, func(w registry.Writer) error {

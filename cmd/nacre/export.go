@@ -32,7 +32,7 @@ mounted in it. The same files give the same bytes.`,
 
 func runExport(ctx context.Context, a *app, output, name string) error {
 	if output == "" && term.IsTerminal(int(a.stdout.file.Fd())) {
-		return &hintError{errors.New("an archive is not for a terminal"), "name a file with -o, or redirect"}
+		return errors.New("cowardly refusing to save to a terminal. Use the -o flag or redirect") // docker's words
 	}
 	c, err := a.container(ctx, name)
 	if err != nil {

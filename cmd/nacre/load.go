@@ -4,106 +4,251 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"os"
 
+	"nacre/internal/image"
 	"nacre/internal/registry"
 	"nacre/internal/registry/archive"
+	"nacre/internal/registry/layout"
 
 	"github.com/spf13/cobra"
 	"golang.org/x/term"
 )
 
+type loadFlags struct {
+	input, tag, progress string
+	platforms            []string
+	quiet                bool
+}
+
 func loadCommand(a *app) *cobra.Command {
-	var input string
-	var quiet bool
+	var f loadFlags
 	cmd := &cobra.Command{
 		Use:   "load [OPTIONS]",
 		Short: "Read images from an archive",
-		Long: `Read images from a tar archive that save wrote, docker's, podman's or ours, or from an
-OCI layout; it may be compressed with gzip, bzip2, xz or zstd.`,
-		Example: "  nacre load -i web.tar\n  podman save web:1 | nacre load",
-		Args:    noArgs,
+		Long: `Read images from a tar archive that save wrote, docker's of any age, podman's or ours, or from an
+OCI layout as a tar or a folder; a tar may be compressed with gzip, bzip2, xz or zstd. Images keep their names
+and digests; those without a name are told by their ID.`,
+		Example: `  nacre load -i web.tar
+  podman save web:1 | nacre load
+  nacre load --platform linux/arm64 -i web.tar.zst
+  nacre load -i layout-folder -t web:1`,
+		Args: noArgs,
 		RunE: func(cmd *cobra.Command, args []string) error {
-			return runLoad(cmd.Context(), a, input, quiet)
+			return runLoad(cmd.Context(), a, f)
 		},
 	}
-	cmd.Flags().StringVarP(&input, "input", "i", "", "file to read (default: standard input)")
-	cmd.Flags().BoolVarP(&quiet, "quiet", "q", false, "no progress")
+	fl := cmd.Flags()
+	fl.StringVarP(&f.input, "input", "i", "", "file or folder to read (default: standard input)")
+	listVar(fl, &f.platforms, "platform", "", "load only images for this platform; may be repeated, or a list with commas")
+	fl.StringVarP(&f.tag, "tag", "t", "", "name for the one image that the archive has")
+	fl.BoolVarP(&f.quiet, "quiet", "q", false, "no progress")
+	fl.StringVar(&f.progress, "progress", "auto", "how progress is shown: auto, plain, tty, rawjson or quiet")
 	return cmd
 }
 
-func runLoad(ctx context.Context, a *app, input string, quiet bool) (err error) {
-	from := input
-	if input == "" || input == "-" {
-		input, from = "-", "standard input"
+func runLoad(ctx context.Context, a *app, f loadFlags) (err error) {
+	platforms, err := parsePlatforms(f.platforms)
+	if err != nil {
+		return err
+	}
+	var as registry.Ref
+	if f.tag != "" {
+		if as, err = newName(f.tag); err != nil {
+			return fmt.Errorf("--tag: %w", err)
+		}
+	}
+	from := f.input
+	if from == "" || from == "-" {
+		from = "standard input"
 		if term.IsTerminal(int(a.stdin.Fd())) {
 			return &hintError{errors.New("standard input is a terminal"), "name a file with -i, or redirect"}
 		}
 	}
-	in, err := a.input(ctx, input)
-	if err != nil {
-		return err
-	}
-	defer in.Close()
-	s, err := a.store(ctx)
-	if err != nil {
-		return err
-	}
-	scratch, remove, err := s.TempDir("load")
-	if err != nil {
-		return err
-	}
-	defer remove()
 	defer func() {
 		if err != nil {
 			err = fmt.Errorf("load %s: %w", from, err)
 		}
 	}()
-	src, err := archive.Open(ctx, in, scratch)
+	src, done, err := a.archived(ctx, f.input)
 	if err != nil {
 		return err
 	}
-	defer src.Close()
-	p, err := a.newProgress("auto", quiet)
+	defer done()
+	p, err := a.newTransfer("Loading", f.progress, f.quiet)
 	if err != nil {
 		return err
 	}
-	loaded := 0
-	for named, err := range src.Refs(ctx) {
+	n := 0
+	l := loading{a: a, src: src, platforms: platforms, o: registry.CopyOptions{
+		Partial: true, Sink: p.sink, Step: func() int { n++; return n },
+	}}
+	err = l.all(ctx, as)
+	if cerr := p.close(err); err == nil {
+		err = cerr
+	}
+	return err
+}
+
+// archived opens an archive, or an OCI layout in a folder.
+func (a *app) archived(ctx context.Context, path string) (src registry.ReadLister, done func(), err error) {
+	s, err := a.store(ctx)
+	if err != nil {
+		return nil, nil, err
+	}
+	if path == "" {
+		path = "-"
+	}
+	if fi, err := os.Stat(path); err == nil && fi.IsDir() && path != "-" {
+		l, err := layout.Open(path)
+		return l, func() {}, err
+	}
+	in, err := a.input(ctx, path)
+	if err != nil {
+		return nil, nil, err
+	}
+	scratch, remove, err := s.TempDir("load")
+	if err != nil {
+		in.Close()
+		return nil, nil, err
+	}
+	arch, err := archive.Open(ctx, in, scratch)
+	if err != nil {
+		in.Close()
+		remove()
+		return nil, nil, archiveHint(err)
+	}
+	return arch, func() { arch.Close(); in.Close(); remove() }, nil
+}
+
+func archiveHint(err error) error {
+	if errors.Is(err, archive.ErrNoImages) {
+		return &hintError{err, "nacre import makes an image of the files in a tar"}
+	}
+	return err
+}
+
+// loading is one load.
+type loading struct {
+	a         *app
+	src       registry.ReadLister
+	platforms []image.Platform // none: all
+	o         registry.CopyOptions
+	loaded    int
+	skipped   []error // images that are for other platforms
+}
+
+// all loads what the source has, under the name as where that is not zero.
+func (l *loading) all(ctx context.Context, as registry.Ref) error {
+	var all []registry.Named
+	for n, err := range l.src.Refs(ctx) {
 		if err != nil {
-			return p.close(err)
+			return err
 		}
-		if err := loadImage(ctx, a, src, named, registry.CopyOptions{Sink: p.sink}); err != nil {
-			return errors.Join(err, p.close(err))
+		all = append(all, n)
+	}
+	if len(all) == 0 {
+		return errors.New("it holds no image")
+	}
+	if !as.IsZero() {
+		for _, n := range all[1:] {
+			if n.Desc.Digest != all[0].Desc.Digest {
+				return fmt.Errorf("--tag names one image: there are %d", len(all))
+			}
 		}
-		loaded++
+		all = []registry.Named{{Ref: as, Desc: all[0].Desc}}
 	}
-	if err := p.close(nil); err != nil {
-		return err
+	for _, n := range all {
+		if err := l.one(ctx, n); err != nil {
+			return err
+		}
 	}
-	if loaded == 0 {
-		return errors.New("the archive holds no image")
+	if l.loaded == 0 {
+		return errors.Join(l.skipped...)
+	}
+	for _, err := range l.skipped {
+		l.a.warnf("%s", err)
 	}
 	return nil
 }
 
-func loadImage(ctx context.Context, a *app, src registry.Reader, named registry.Named, o registry.CopyOptions) error {
-	from := registry.Ref{Repo: named.Ref.Repo, Digest: named.Desc.Digest}
-	as := named.Ref
-	if as.Tag == "" {
-		as.Digest = named.Desc.Digest
+// one loads an image and says so in docker's words.
+func (l *loading) one(ctx context.Context, n registry.Named) error {
+	as := registry.Ref{Repo: n.Ref.Repo, Tag: n.Ref.Tag}
+	if as.Repo == "" || as.Tag == "" { // a layout may have only a tag: no name here
+		as = registry.Ref{Digest: n.Desc.Digest}
 	}
-	d, err := registry.Copy(ctx, a.opened, as, src, from, o)
-	if err != nil {
-		return err
-	}
-	if as.Tag != "" {
-		fmt.Fprintln(a.stdout, "Loaded image:", as.Familiar())
+	o := l.o
+	var err error
+	if o.Platforms, err = l.wanted(ctx, n); errors.Is(err, image.ErrNoPlatform) {
+		l.skipped = append(l.skipped, err)
 		return nil
 	}
-	img, err := a.opened.Lookup(ctx, d.Digest.String())
 	if err != nil {
 		return err
 	}
-	fmt.Fprintln(a.stdout, "Loaded image ID:", img.ID)
+	before, berr := l.a.opened.Lookup(ctx, as.String())
+	d, err := registry.Copy(ctx, l.a.opened, as, l.src, registry.Ref{Repo: n.Ref.Repo, Digest: n.Desc.Digest}, o)
+	if err != nil {
+		return err
+	}
+	l.loaded++
+	img, err := l.a.opened.Lookup(ctx, d.Digest.String())
+	if err != nil {
+		return err
+	}
+	if as.Tag == "" {
+		fmt.Fprintln(l.a.stdout, "Loaded image ID:", img.ID)
+		return nil
+	}
+	if berr == nil && before.ID != img.ID {
+		fmt.Fprintf(l.a.stdout, "The image %s already exists, renaming the old one with ID %s to empty string\n", as.Familiar(), before.ID)
+	}
+	fmt.Fprintln(l.a.stdout, "Loaded image:", as.Familiar())
 	return nil
+}
+
+// wanted says which images of an index are wanted, and whether another image is. Errors: image.ErrNoPlatform.
+func (l *loading) wanted(ctx context.Context, n registry.Named) ([]image.Platform, error) {
+	if len(l.platforms) == 0 {
+		return nil, nil
+	}
+	name := n.Ref.Familiar()
+	if n.Ref.Repo == "" {
+		name = n.Desc.Digest.String()
+	}
+	if image.IsIndex(n.Desc.MediaType) {
+		var x image.Index
+		if err := readJSON(ctx, l.src, n.Ref.Repo, n.Desc, image.ParseIndex, &x); err != nil {
+			return nil, err
+		}
+		var have []image.Platform
+		var missing error
+		for _, p := range l.platforms {
+			if _, err := image.MatchPlatform(x, p); err != nil {
+				missing = fmt.Errorf("%s: %w", name, err)
+			} else {
+				have = append(have, p)
+			}
+		}
+		if len(have) == 0 {
+			return nil, missing
+		}
+		return have, nil
+	}
+	var m image.Manifest
+	if err := readJSON(ctx, l.src, n.Ref.Repo, n.Desc, image.ParseManifest, &m); err != nil || !image.IsConfig(m.Config.MediaType) {
+		return nil, err
+	}
+	var cfg image.Config
+	if err := readJSON(ctx, l.src, n.Ref.Repo, m.Config, image.ParseConfig, &cfg); err != nil {
+		return nil, err
+	}
+	var wrong error
+	for _, p := range l.platforms {
+		if wrong = checkPlatform(name, cfg, p); wrong == nil {
+			return nil, nil
+		}
+	}
+	return nil, fmt.Errorf("%w: %w", image.ErrNoPlatform, wrong)
 }

@@ -2,151 +2,182 @@ package main
 
 import (
 	"context"
-	"crypto/rand"
 	"errors"
 	"fmt"
 	"io"
-	"io/fs"
-	"os"
-	"path/filepath"
 	"strings"
 
+	"nacre/internal/event"
+	"nacre/internal/layer"
 	"nacre/internal/registry"
 	"nacre/internal/registry/archive"
+	"nacre/internal/registry/compressed"
+	"nacre/internal/registry/layout"
 
 	"github.com/spf13/cobra"
 	"golang.org/x/term"
 )
 
+type saveFlags struct {
+	output, format, compression, progress string
+	platforms                             []string
+	quiet                                 bool
+}
+
 func saveCommand(a *app) *cobra.Command {
-	var output, format string
+	var f saveFlags
 	cmd := &cobra.Command{
 		Use:   "save [OPTIONS] IMAGE [IMAGE...]",
-		Short: "Write images to a tar archive",
+		Short: "Write images to an archive",
 		Long: `Write images to a tar archive. The docker format (the default) is what "docker load",
-podman and skopeo read, and is an OCI layout at the same time; the oci format is an OCI layout alone.`,
-		Example:           "  nacre save -o web.tar web:1\n  nacre save web:1 | gzip >web.tar.gz\n  nacre save --format oci -o web.oci.tar web:1",
+podman and skopeo read, and is an OCI layout at the same time; the oci format is an OCI layout alone,
+oci-dir the same as a folder. An archive whose name ends in .gz, .tgz, .zst or .tzst is compressed.
+A repository without a tag stands for all of its tags. Layers are what they are in the store: built ones
+uncompressed, and others as they came; --compression says otherwise.
+Of an image for several platforms all that are here are saved, unless --platform says which.`,
+		Example: `  nacre save -o web.tar web:1
+  nacre save web:1 | ssh host docker load
+  nacre save --platform linux/arm64 -o web.tar.zst web:1 db:2
+  nacre save --format oci-dir -o layout web`,
 		Args:              minArgs(1, "save needs at least one image"),
 		ValidArgsFunction: a.completeImages,
 		RunE: func(cmd *cobra.Command, args []string) error {
-			return runSave(cmd.Context(), a, output, format, args)
+			return runSave(cmd.Context(), a, f, args)
 		},
 	}
-	cmd.Flags().StringVarP(&output, "output", "o", "", "file to write (default: standard output)")
-	cmd.Flags().StringVar(&format, "format", "docker", "docker or oci")
+	fl := cmd.Flags()
+	fl.StringVarP(&f.output, "output", "o", "", "file to write (default: standard output)")
+	fl.StringVar(&f.format, "format", "docker", "docker, oci or oci-dir")
+	listVar(fl, &f.platforms, "platform", "", "of an image for several platforms only this one; may be repeated, or a list with commas")
+	fl.StringVar(&f.compression, "compression", "", "of layers: gzip, zstd, estargz or uncompressed, with :LEVEL (default: as they are)")
+	fl.BoolVarP(&f.quiet, "quiet", "q", false, "no progress")
+	fl.StringVar(&f.progress, "progress", "auto", "how progress is shown: auto (on a terminal only), plain, tty, rawjson or quiet")
 	return cmd
 }
 
-func runSave(ctx context.Context, a *app, output, format string, names []string) (err error) {
+func runSave(ctx context.Context, a *app, f saveFlags, names []string) error {
+	write, err := f.writer(ctx, a)
+	if err != nil {
+		return err
+	}
+	platforms, err := parsePlatforms(f.platforms)
+	if err != nil {
+		return err
+	}
+	images, err := a.savings(ctx, names, platforms)
+	if err != nil {
+		return err
+	}
+	kind := f.progress
+	if kind == "auto" && !term.IsTerminal(int(a.stderr.Fd())) {
+		kind = "quiet" // docker's says nothing either, and scripts keep what is on standard error
+	}
+	p, err := a.newTransfer("Saving", kind, f.quiet)
+	if err != nil {
+		return err
+	}
+	err = write(func(dst registry.Writer) error { return f.copy(ctx, a, dst, images, p.sink) })
+	if cerr := p.close(err); err == nil {
+		err = cerr
+	}
+	return err
+}
+
+// writer says how what copies images gets to write them.
+func (f saveFlags) writer(ctx context.Context, a *app) (func(copy func(registry.Writer) error) error, error) {
+	if f.compression != "" {
+		if _, err := parseCompression(f.compression); err != nil {
+			return nil, err
+		}
+	}
 	kind := archive.Docker
-	switch format {
+	switch f.format {
 	case "docker", "docker-archive":
 	case "oci", "oci-archive":
 		kind = archive.OCI
+	case "oci-dir":
+		if f.output == "" {
+			return nil, errors.New("--format=oci-dir: -o says which folder")
+		}
+		return func(copy func(registry.Writer) error) error {
+			l, err := layout.Create(f.output)
+			if err != nil {
+				return err
+			}
+			return copy(l)
+		}, nil
 	default:
-		return fmt.Errorf("--format=%s: want docker or oci", format)
+		return nil, fmt.Errorf("--format=%s: want docker, oci or oci-dir", f.format)
 	}
-	if output == "" && term.IsTerminal(int(a.stdout.file.Fd())) {
-		return &hintError{errors.New("an archive is not for a terminal"), "name a file with -o, or redirect"}
+	if f.output == "" && term.IsTerminal(int(a.stdout.file.Fd())) {
+		return nil, errors.New("cowardly refusing to save to a terminal. Use the -o flag or redirect") // docker's words
 	}
-	images := make([]saving, len(names))
-	for i, name := range names {
-		if images[i], err = a.saving(ctx, name); err != nil {
-			return err
+	return func(copy func(registry.Writer) error) error {
+		into := func(w io.Writer) error {
+			dst := archive.Create(w, kind)
+			if err := copy(dst); err != nil {
+				return err
+			}
+			return dst.Close()
 		}
-	}
-	if output == "" {
-		return writeArchive(ctx, a, a.stdout, kind, images)
-	}
-	return replaceFile(output, func(w io.Writer) error { return writeArchive(ctx, a, w, kind, images) })
+		if f.output == "" {
+			return into(a.stdout)
+		}
+		return replaceFile(f.output, func(w io.Writer) error { return packed(f.output, w, into) })
+	}, nil
 }
 
-// saving is an image to be saved, and the name it is to have in the archive.
-type saving struct{ from, as registry.Ref }
-
-func (a *app) saving(ctx context.Context, name string) (saving, error) {
-	img, err := a.holdImage(ctx, name)
+// packed compresses what write writes, as the name of the file says.
+func packed(name string, w io.Writer, write func(io.Writer) error) error {
+	var c layer.Compression
+	switch name = strings.ToLower(name); {
+	case strings.HasSuffix(name, ".gz"), strings.HasSuffix(name, ".tgz"):
+		c.Kind = layer.Gzip
+	case strings.HasSuffix(name, ".zst"), strings.HasSuffix(name, ".zstd"), strings.HasSuffix(name, ".tzst"):
+		c.Kind = layer.Zstd
+	default:
+		return write(w)
+	}
+	z, err := layer.Compress(w, c)
 	if err != nil {
-		return saving{}, err
-	}
-	from := registry.Ref{Digest: img.Target.Digest}
-	as := from
-	// An image asked for by name keeps that name; by ID, it has none, as with docker.
-	if ref, err := registry.ParseRef(name); err == nil && !strings.HasPrefix(img.ID.Encoded(), strings.TrimPrefix(name, "sha256:")) {
-		as = ref
-		as.Digest = ""
-	}
-	return saving{from, as}, nil
-}
-
-func writeArchive(ctx context.Context, a *app, w io.Writer, kind archive.Kind, images []saving) error {
-	dst := archive.Create(w, kind)
-	for _, img := range images {
-		if _, err := registry.Copy(ctx, dst, img.as, a.opened, img.from, registry.CopyOptions{Partial: true}); err != nil {
-			return err
-		}
-	}
-	return dst.Close()
-}
-
-// replaceFile writes a file whole or not at all: what was at path before stays
-// until the new one is complete. Permissions are those of the old one, or what the umask leaves.
-func replaceFile(path string, write func(io.Writer) error) (err error) {
-	defer func() {
-		if err != nil {
-			err = fmt.Errorf("write %s: %w", path, err)
-		}
-	}()
-	if real, err := filepath.EvalSymlinks(path); err == nil {
-		path = real
-	}
-	info, serr := os.Stat(path)
-	if serr == nil && !info.Mode().IsRegular() {
-		f, err := os.OpenFile(path, os.O_WRONLY, 0) // a device or a pipe, such as /dev/null
-		if err != nil {
-			return bare(err)
-		}
-		return writeAll(f, write)
-	}
-	temp := filepath.Join(filepath.Dir(path), ".nacre-"+rand.Text())
-	f, err := os.OpenFile(temp, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o666)
-	if err != nil {
-		return bare(err)
-	}
-	defer func() {
-		if err != nil {
-			os.Remove(temp)
-		}
-	}()
-	if serr == nil {
-		f.Chmod(info.Mode().Perm())
-	}
-	if err := writeAll(f, write); err != nil {
 		return err
 	}
-	return bare(os.Rename(temp, path))
+	if err := write(z); err != nil {
+		z.Close() // the file is not going to be there
+		return err
+	}
+	return z.Close()
 }
 
-// writeAll writes and closes f. That f could not be written is the whole error then,
-// not what it made impossible.
-func writeAll(f *os.File, write func(io.Writer) error) error {
-	out := &output{file: f}
-	err := write(out)
-	if out.err != nil {
-		err = bare(out.err)
+// copy copies images to dst, with their layers compressed where that was asked for.
+func (f saveFlags) copy(ctx context.Context, a *app, dst registry.Writer, images []saving, sink event.Sink) error {
+	n := 0
+	o := registry.CopyOptions{Partial: true, Sink: sink, Step: func() int { n++; return n }}
+	var src registry.Reader = a.opened
+	var remade *compressed.Reader
+	if f.compression != "" {
+		c, err := parseCompression(f.compression)
+		if err != nil {
+			return err
+		}
+		remade = compressed.New(a.opened, compressed.Options{Compression: c, Sink: sink, Step: o.Step})
+		src = remade
 	}
-	return errors.Join(err, f.Close())
-}
-
-// bare is an error without the path in it, which would be that of the temporary file.
-func bare(err error) error {
-	var p *fs.PathError
-	var l *os.LinkError
-	switch {
-	case errors.As(err, &p):
-		return p.Err
-	case errors.As(err, &l):
-		return l.Err
+	for _, img := range images {
+		d, as := img.desc, img.as
+		if remade != nil {
+			var err error
+			if d, err = remade.Remake(ctx, d); err != nil {
+				return err
+			}
+		}
+		if as.Tag == "" {
+			as.Digest = d.Digest
+		}
+		o.Platforms = img.platforms
+		if _, err := registry.Copy(ctx, dst, as, src, registry.Ref{Digest: d.Digest}, o); err != nil {
+			return err
+		}
 	}
-	return err
+	return nil
 }

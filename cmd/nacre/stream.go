@@ -31,7 +31,8 @@ func (o *output) ReadFrom(r io.Reader) (int64, error) {
 	if err == errors.ErrUnsupported {
 		n, err = o.file.ReadFrom(r)
 	}
-	if o.err == nil {
+	var p *fs.PathError
+	if o.err == nil && errors.As(err, &p) && p.Path == o.file.Name() { // it may be r that failed
 		o.err = err
 	}
 	return n, err

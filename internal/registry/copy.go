@@ -23,6 +23,8 @@ type CopyOptions struct {
 	// KeepIndex copies the index that Platform chooses from too, as it is; so the digest stays
 	// what it was. dst must bear an index most of whose images it lacks, as the store does.
 	KeepIndex bool
+	// Platforms is KeepIndex for several: of an index the images for these are copied, and the index.
+	Platforms []image.Platform
 	// Partial leaves out images of an index that src does not have, as
 	// when only one platform of it was ever pulled. The index is copied as it is.
 	Partial bool
@@ -173,20 +175,40 @@ func (t *transfer) resolve(ctx context.Context, ref Ref) (Descriptor, error) {
 		if err != nil {
 			return Descriptor{}, err
 		}
-		if d, err = t.choose(d, data); err != nil {
+		if d, err = choose(d, data, *t.o.Platform); err != nil {
 			return Descriptor{}, err
 		}
 	}
 	return Descriptor{}, fmt.Errorf("%w: indexes nested more than %d deep", ErrInvalid, maxNesting)
 }
 
-// choose finds the image for the wanted platform in the index d.
-func (t *transfer) choose(d Descriptor, data []byte) (Descriptor, error) {
+// choose finds the image for a platform in the index d.
+func choose(d Descriptor, data []byte, p image.Platform) (Descriptor, error) {
 	x, err := image.ParseIndex(data)
 	if err != nil {
 		return Descriptor{}, fmt.Errorf("%w: %s: %w", ErrInvalid, d.Digest, err)
 	}
-	return image.MatchPlatform(x, *t.o.Platform)
+	return image.MatchPlatform(x, p)
+}
+
+// chosen finds the images for the wanted platforms in the index d, which refers to all.
+func (t *transfer) chosen(d Descriptor, data []byte, all []Descriptor) ([]Descriptor, error) {
+	wanted := t.o.Platforms
+	if t.o.Platform != nil {
+		wanted = []image.Platform{*t.o.Platform}
+	}
+	if len(wanted) == 0 {
+		return all, nil
+	}
+	var some []Descriptor
+	for _, p := range wanted {
+		c, err := choose(d, data, p)
+		if err != nil {
+			return nil, err
+		}
+		some = append(some, c)
+	}
+	return some, nil
 }
 
 // gather finds everything that d refers to, itself included.
@@ -220,12 +242,10 @@ func (t *transfer) gather(ctx context.Context, d Descriptor, depth int) error {
 	if err != nil {
 		return err
 	}
-	if t.o.Platform != nil && image.IsIndex(d.MediaType) {
-		chosen, err := t.choose(d, data)
-		if err != nil {
+	if image.IsIndex(d.MediaType) {
+		if refers, err = t.chosen(d, data, refers); err != nil {
 			return err
 		}
-		refers = []Descriptor{chosen}
 	}
 	if err := t.gatherAll(ctx, d, refers, depth+1); err != nil {
 		return err

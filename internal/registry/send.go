@@ -117,8 +117,11 @@ func (t *transfer) fetch(ctx context.Context, d Descriptor, s *step, resume bool
 	}
 	defer rc.Close()
 	var r io.Reader = rc
-	if raw, ok := rc.(Raw); ok {
-		r = raw.Raw() // Commit verifies: once is enough
+	switch rc := rc.(type) {
+	case *vouched:
+		r = sound{rc.file}
+	case Raw:
+		r = rc.Raw() // Commit verifies: once is enough
 	}
 	if err := pump(ctx, up, r, s.progress); err != nil {
 		return err

@@ -3,8 +3,8 @@
 //
 // A docker archive lists its images in manifest.json. The older form has layers as
 // <id>/layer.tar or <digest>.tar, and no manifests; they are made up from the configs,
-// always the same for the same archive. The newer form, which is the one written here, is an OCI layout
-// at the same time. Where an archive has an index.json that decides, since it keeps the digests of manifests.
+// always the same for the same archive. Before docker 1.10 there was no manifest.json either, and configs are made up, too.
+// The newer form, which is the one written here, is an OCI layout at the same time. Where an archive has an index.json that decides, since it keeps the digests of manifests.
 package archive
 
 import (
@@ -22,6 +22,9 @@ import (
 
 // ErrTruncated: the archive ends before its last entry does.
 var ErrTruncated = errors.New("truncated archive")
+
+// ErrNoImages: a tar of other things.
+var ErrNoImages = errors.New("not an image archive")
 
 // ErrLimit: the archive is larger than any that is meant to be loaded.
 var ErrLimit = errors.New("archive exceeds a limit")
@@ -79,10 +82,8 @@ func read(ctx context.Context, src *source) (*Archive, error) {
 		err = a.readIndex()
 	case t.has(manifestFile):
 		err = a.readManifest(ctx)
-	case t.has("repositories"):
-		err = fmt.Errorf("%w: an archive of docker before 1.10, without manifest.json", registry.ErrUnsupported)
 	default:
-		err = fmt.Errorf("%w: not an image archive: it has neither index.json nor manifest.json", registry.ErrInvalid)
+		err = a.readAncestors(ctx)
 	}
 	if err != nil {
 		return nil, err

@@ -26,6 +26,12 @@ type docker struct {
 	bytes   int
 }
 
+func newDocker(ctx context.Context, a *Archive) *docker {
+	a.blobs = map[digest.Digest]blob{}
+	a.made = map[digest.Digest][]byte{}
+	return &docker{Archive: a, ctx: ctx, configs: map[string]config{}, layers: map[entry]registry.Descriptor{}}
+}
+
 type config struct {
 	image.Config
 	desc registry.Descriptor
@@ -41,9 +47,7 @@ func (a *Archive) readManifest(ctx context.Context) error {
 	if err := json.Unmarshal(data, &items); err != nil {
 		return fmt.Errorf("%s: %w: %w", manifestFile, registry.ErrInvalid, err)
 	}
-	a.blobs = map[digest.Digest]blob{}
-	a.made = map[digest.Digest][]byte{}
-	d := &docker{Archive: a, ctx: ctx, configs: map[string]config{}, layers: map[entry]registry.Descriptor{}}
+	d := newDocker(ctx, a)
 	var all []registry.Named
 	for i, it := range items {
 		named, err := d.item(it)

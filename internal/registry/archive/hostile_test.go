@@ -70,7 +70,6 @@ func TestHostile(t *testing.T) {
 		"dot-slash names":            {[]file{{name: "./c.json", content: cfgFile.content}, {name: "./0.tar", content: l0.content}, {name: "./1.tar", content: l1.content}, {name: "./manifest.json", content: good.content}}, nil, ""},
 		"empty":                      {nil, registry.ErrInvalid, "neither index.json nor manifest.json"},
 		"another tar":                {[]file{{name: "etc/passwd", content: "x"}}, registry.ErrInvalid, "not an image archive"},
-		"ancient docker":             {[]file{{name: "repositories", content: "{}"}, l0}, registry.ErrUnsupported, "before 1.10"},
 		"traversal in manifest.json": {[]file{cfgFile, l0, l1, manifest("c.json", "../../../../etc/passwd", "1.tar")}, registry.ErrInvalid, "leaves the archive"},
 		"absolute in manifest.json":  {[]file{cfgFile, l0, l1, manifest("/etc/passwd", "0.tar", "1.tar")}, registry.ErrInvalid, "leaves the archive"},
 		"traversal by entry":         {[]file{{name: "../../etc/cron.d/x", content: "x"}, cfgFile, l0, l1, good}, registry.ErrInvalid, "leaves the archive"},
@@ -199,6 +198,7 @@ func FuzzOpen(f *testing.F) {
 	for _, pack := range packers {
 		f.Add(legacy(f, map[string]registrytest.Image{"a:1": img, "b:1": img}, pack))
 	}
+	f.Add(tarOf(f, ancient(packers["plain"], `{"x":{"1":"`+oldID(1)+`"}}`)...))
 	f.Add(packers["gzip"](legacy(f, map[string]registrytest.Image{"a:1": img}, packers["plain"])))
 	f.Add(tarOf(f, file{name: "a", typ: tar.TypeSymlink, link: "b"}, file{name: "b", typ: tar.TypeLink, link: "a"}, file{name: "manifest.json", content: `[{"Config":"a"}]`}))
 	scratch := f.TempDir()

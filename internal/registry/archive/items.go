@@ -34,6 +34,34 @@ func (w *Writer) items(names registry.Names) ([]byte, error) {
 	return image.Marshal(items)
 }
 
+// repositories is what docker's archives had in place of names in manifest.json: for each repository its tags,
+// and for each of these the topmost layer. Some tools still read it; it is nil without names.
+func (w *Writer) repositories(names registry.Names) ([]byte, error) {
+	if w.kind != Docker {
+		return nil, nil
+	}
+	repos := map[string]map[string]string{}
+	for _, n := range names.All() {
+		d, ok := w.image(n.Desc, map[digest.Digest]bool{})
+		if !ok || n.Ref.Repo == "" || n.Ref.Tag == "" {
+			continue
+		}
+		m, err := image.ParseManifest(w.manifests[d.Digest])
+		if err != nil || len(m.Layers) == 0 {
+			continue
+		}
+		repo := n.Ref.FamiliarRepo()
+		if repos[repo] == nil {
+			repos[repo] = map[string]string{}
+		}
+		repos[repo][n.Ref.Tag] = m.Layers[len(m.Layers)-1].Digest.Encoded()
+	}
+	if len(repos) == 0 {
+		return nil, nil
+	}
+	return image.Marshal(repos)
+}
+
 // image finds the one image that d stands for, among those not looked at already.
 func (w *Writer) image(d registry.Descriptor, seen map[digest.Digest]bool) (registry.Descriptor, bool) {
 	data, ok := w.manifests[d.Digest]

@@ -71,7 +71,7 @@ func tarError(err error) error {
 	if errors.Is(err, io.ErrUnexpectedEOF) {
 		return fmt.Errorf("%w: %w", ErrTruncated, err)
 	}
-	return fmt.Errorf("%w: not an image archive: %w", registry.ErrInvalid, err)
+	return fmt.Errorf("%w: %w: %w", registry.ErrInvalid, ErrNoImages, err)
 }
 
 func (t *table) add(h *tar.Header, off int64) error {

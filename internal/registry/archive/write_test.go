@@ -77,7 +77,7 @@ func TestWrite(t *testing.T) {
 			t.Errorf("%s has %d bytes, want %d", name, len(content[name]), x.Size)
 		}
 	}
-	want = append(want, "blobs/", "blobs/sha256/", "index.json", "manifest.json", "oci-layout")
+	want = append(want, "blobs/", "blobs/sha256/", "index.json", "manifest.json", "oci-layout", "repositories")
 	slices.Sort(want)
 	want = slices.Compact(want)
 	sorted := slices.Sorted(slices.Values(names))
@@ -92,6 +92,12 @@ func TestWrite(t *testing.T) {
 		path(a.Blobs[2]), path(a.Blobs[0]), path(a.Blobs[1]), path(b.Blobs[2]), path(b.Blobs[0]), path(b.Blobs[1]))
 	if got := string(content["manifest.json"]); got != wantItems {
 		t.Errorf("manifest.json\n got %s\nwant %s", got, wantItems)
+	}
+
+	wantRepos := fmt.Sprintf(`{"a":{"1":%q},"b":{"1":%q},"localhost/a":{"x":%q}}`,
+		a.Blobs[1].Digest.Encoded(), b.Blobs[1].Digest.Encoded(), a.Blobs[1].Digest.Encoded())
+	if got := string(content["repositories"]); got != wantRepos {
+		t.Errorf("repositories\n got %s\nwant %s", got, wantRepos)
 	}
 
 	var again bytes.Buffer

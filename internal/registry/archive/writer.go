@@ -166,6 +166,10 @@ func (w *Writer) finish() error {
 			data, err := image.Marshal(ocispec.ImageLayout{Version: ocispec.ImageLayoutVersion})
 			return layoutFile, data, err
 		},
+		func() (string, []byte, error) {
+			data, err := w.repositories(names)
+			return repositoriesFile, data, err
+		},
 	}
 	for _, f := range files {
 		name, data, err := f()

@@ -257,7 +257,23 @@ func (s *Store) Open(ctx context.Context, _ string, d registry.Descriptor) (io.R
 	if err != nil {
 		return nil, fmt.Errorf("%s: %w", d.Digest, s.fail(err))
 	}
+	if d.Size > vouchSize && s.sureOf(ctx, d.Digest) {
+		return registry.Vouch(f, d), nil
+	}
 	return registry.Verify(f, d), nil
+}
+
+// vouchSize is what costs next to nothing to hash.
+const vouchSize = 1 << 20
+
+// sureOf tells, without looking at it, whether a blob or layer is what was verified when it came: it survived what has
+// happened to the machine since.
+func (s *Store) sureOf(ctx context.Context, d digest.Digest) bool {
+	if row, err := s.blobRow(ctx, s.db, d); err == nil {
+		return s.sure(row.boot)
+	}
+	row, err := s.layerRow(ctx, s.db, d)
+	return err == nil && s.sure(row.boot)
 }
 
 // writeSynced makes a file whose content is on the disk when it returns.

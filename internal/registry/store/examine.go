@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"strings"
 	"time"
 
 	"nacre/internal/image"
@@ -257,7 +258,11 @@ func (s *Store) Manifest(ctx context.Context, img Image, p *image.Platform) (ima
 // child chooses from an index.
 func (s *Store) child(ctx context.Context, x image.Index, p *image.Platform) (registry.Descriptor, error) {
 	if p != nil {
-		return image.MatchPlatform(x, *p)
+		d, err := image.MatchPlatform(x, *p)
+		if err == nil && !s.hasBlobRow(ctx, d.Digest) {
+			err = s.notHere(ctx, x, *p)
+		}
+		return d, err
 	}
 	best, err := image.MatchPlatform(x, image.DefaultPlatform())
 	if err == nil && s.hasBlobRow(ctx, best.Digest) {
@@ -270,6 +275,21 @@ func (s *Store) child(ctx context.Context, x image.Index, p *image.Platform) (re
 		}
 	}
 	return best, err
+}
+
+// notHere says that an index has an image for p which was never fetched, and which ones were.
+func (s *Store) notHere(ctx context.Context, x image.Index, p image.Platform) error {
+	var here []string
+	for _, c := range x.Manifests {
+		if c.Platform != nil && c.Platform.OS != "unknown" && s.hasBlobRow(ctx, c.Digest) {
+			here = append(here, image.FormatPlatform(*c.Platform))
+		}
+	}
+	list := "none is"
+	if len(here) > 0 {
+		list = "there are " + strings.Join(here, ", ")
+	}
+	return fmt.Errorf("the image for %s is not here: %s: %w", image.FormatPlatform(p), list, registry.ErrAbsent)
 }
 
 // Config returns the config d of an image, parsed and as it is. Errors:
