@@ -223,7 +223,7 @@ func (a *app) platformImage(ctx context.Context, name string, p *image.Platform)
 	if out.manifest, out.desc, err = a.opened.Manifest(ctx, out.Image, p); err != nil {
 		gone := (*absentError)(nil)
 		if err = a.gone(ctx, name, out.Image, err); p != nil && errors.Is(err, registry.ErrAbsent) && !errors.As(err, &gone) {
-			err = &hintError{fmt.Errorf("the image of %s for %s is not here", name, image.FormatPlatform(*p)), "nacre pull --platform " + image.FormatPlatform(*p) + " fetches it"}
+			err = &hintError{fmt.Errorf("%s: %w", name, err), "nacre pull --platform " + image.FormatPlatform(*p) + " fetches it"}
 		}
 		return out, err
 	}

@@ -56,15 +56,11 @@ func (a *app) named(ctx context.Context, name string) ([]namedImage, error) {
 		return nil, err
 	}
 	if n, err := reference.Parse(name); err == nil && n.NameOnly() && !strings.HasPrefix(name, "sha256:") {
-		refs, err := a.tagsHere(ctx, n.Name())
-		if err == nil {
-			return a.namedBy(ctx, refs)
-		}
-		if !errors.Is(err, registry.ErrAbsent) {
-			return nil, err
+		if all, err := a.tagged(ctx, n.Name()); err != nil || len(all) > 0 {
+			return all, err
 		}
 	}
-	img, err := a.image(ctx, name)
+	img, err := a.holdImage(ctx, name)
 	if err != nil {
 		return nil, err
 	}
@@ -77,14 +73,24 @@ func (a *app) named(ctx context.Context, name string) ([]namedImage, error) {
 	return []namedImage{{image: img}}, nil
 }
 
-func (a *app) namedBy(ctx context.Context, refs []registry.Ref) ([]namedImage, error) {
+// tagged lists the images that have a tag in a repository.
+func (a *app) tagged(ctx context.Context, repo string) ([]namedImage, error) {
 	var all []namedImage
-	for _, ref := range refs {
-		img, err := a.image(ctx, ref.String())
+	for n, err := range a.opened.Refs(ctx) {
 		if err != nil {
 			return nil, err
 		}
-		all = append(all, namedImage{img, ref})
+		if n.Ref.Repo != repo || n.Ref.Tag == "" {
+			continue
+		}
+		img, err := a.holdImage(ctx, n.Ref.String())
+		if errors.Is(err, registry.ErrAbsent) {
+			continue // removed meanwhile
+		}
+		if err != nil {
+			return nil, err
+		}
+		all = append(all, namedImage{img, n.Ref})
 	}
 	return all, nil
 }

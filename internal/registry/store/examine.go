@@ -289,8 +289,14 @@ func (s *Store) notHere(ctx context.Context, x image.Index, p image.Platform) er
 	if len(here) > 0 {
 		list = "there are " + strings.Join(here, ", ")
 	}
-	return fmt.Errorf("the image for %s is not here: %s: %w", image.FormatPlatform(p), list, registry.ErrAbsent)
+	return &notHereError{fmt.Sprintf("the image for %s is not here: %s", image.FormatPlatform(p), list)}
 }
+
+// notHereError: an image of an index was never fetched.
+type notHereError struct{ text string }
+
+func (e *notHereError) Error() string { return e.text }
+func (e *notHereError) Unwrap() error { return registry.ErrAbsent }
 
 // Config returns the config d of an image, parsed and as it is. Errors:
 // registry.ErrAbsent, registry.ErrInvalid.
