@@ -120,15 +120,10 @@ func (a *app) layerSizes(ctx context.Context, c *container.Container) ([]image.L
 // committed is the config of the new image: that of the container's image with the container's settings and what
 // the flags change.
 func (a *app) committed(ctx context.Context, c *container.Container, f commitFlags) (image.Config, error) {
-	base, err := a.configOf(ctx, c)
+	base, err := a.settingsOf(ctx, c)
 	if err != nil {
 		return base, err
 	}
-	set := &c.Config
-	base.Config.Entrypoint, base.Config.Cmd, base.Config.Env = set.Entrypoint, set.Command, set.Env
-	base.Config.User, base.Config.WorkingDir, base.Config.StopSignal = set.User, set.WorkingDir, set.StopSignal
-	base.Config.Labels, base.Config.ExposedPorts, base.Config.Volumes = set.Labels, set.Exposed, set.ImageVolumes
-	base.Config.Healthcheck = imageHealth(set, base.Config.Healthcheck != nil)
 	cfg, err := build.Changed(ctx, base, f.changes)
 	if err != nil {
 		return cfg, err
@@ -142,7 +137,7 @@ func (a *app) committed(ctx context.Context, c *container.Container, f commitFla
 	}
 	cfg.Created = &created
 	cfg.History = append(cfg.History[:len(cfg.History):len(cfg.History)], image.History{
-		Created: &created, CreatedBy: strings.Join(set.Args(), " "), Author: f.author, Comment: f.message,
+		Created: &created, CreatedBy: strings.Join(c.Config.Args(), " "), Author: f.author, Comment: f.message,
 	})
 	return cfg, nil
 }
@@ -157,6 +152,17 @@ func imageHealth(c *container.Config, has bool) *image.Healthcheck {
 		return &image.Healthcheck{Test: []string{"NONE"}}
 	}
 	return nil
+}
+
+// settingsOf is the config of a container's image with the container's settings.
+func (a *app) settingsOf(ctx context.Context, c *container.Container) (image.Config, error) {
+	cfg, err := a.configOf(ctx, c)
+	set := &c.Config
+	cfg.Config.Entrypoint, cfg.Config.Cmd, cfg.Config.Env = set.Entrypoint, set.Command, set.Env
+	cfg.Config.User, cfg.Config.WorkingDir, cfg.Config.StopSignal = set.User, set.WorkingDir, set.StopSignal
+	cfg.Config.Labels, cfg.Config.ExposedPorts, cfg.Config.Volumes = set.Labels, set.Exposed, set.ImageVolumes
+	cfg.Config.Healthcheck = imageHealth(set, cfg.Config.Healthcheck != nil)
+	return cfg, err
 }
 
 // configOf is the config of a container's image.

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -28,6 +29,7 @@ type editFlags struct {
 	replace, quiet           bool
 	platform, progress       string
 	created                  string
+	verb                     string // that heads the display of progress
 }
 
 // placesHelp is what these commands say of where images are.
@@ -124,7 +126,7 @@ func (f editFlags) begin(ctx context.Context, a *app, from place) (*editing, err
 			return nil, err
 		}
 	}
-	if ed.pr, err = a.newTransfer("Editing", f.progress, f.quiet); err != nil {
+	if ed.pr, err = a.newTransfer(cmp.Or(f.verb, "Editing"), f.progress, f.quiet); err != nil {
 		return nil, err
 	}
 	if ed.dir, err = ed.scratch(); err != nil {

@@ -83,9 +83,9 @@ func Layers(ctx context.Context, a, b *layer.Layer, o Options) iter.Seq2[Differe
 			var err error
 			switch order {
 			case -1:
-				list = []Difference{{Name: sa.Name, What: Missing, First: kind(sa)}}
+				list = []Difference{{Name: sa.Name, What: Missing, First: Kind(sa)}}
 			case 1:
-				list = []Difference{{Name: sb.Name, What: Missing, Second: kind(sb)}}
+				list = []Difference{{Name: sb.Name, What: Missing, Second: Kind(sb)}}
 			default:
 				list, err = entries(a, b, sa, sb, o)
 			}
@@ -130,7 +130,7 @@ func entries(a, b opener, sa, sb *layer.Stat, o Options) ([]Difference, error) {
 		}
 	}
 	if sa.Whiteout || sb.Whiteout || sa.Mode&unix.S_IFMT != sb.Mode&unix.S_IFMT || sa.Hard != sb.Hard {
-		add(Type, kind(sa), kind(sb))
+		add(Type, Kind(sa), Kind(sb))
 		return list, nil
 	}
 	add(Target, sa.Link, sb.Link)
@@ -190,8 +190,8 @@ func quoted(v string, there bool) string {
 	return fmt.Sprintf("%q", clip(v))
 }
 
-// kind names what an entry is.
-func kind(s *layer.Stat) string {
+// Kind names what an entry is.
+func Kind(s *layer.Stat) string {
 	switch mode := s.FileMode(); {
 	case s.Whiteout:
 		return "deleted"

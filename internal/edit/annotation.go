@@ -2,9 +2,11 @@ package edit
 
 import (
 	"context"
+	"errors"
 	"fmt"
 
 	"nacre/internal/image"
+	"nacre/internal/imagefs"
 	"nacre/internal/registry"
 )
 
@@ -51,4 +53,29 @@ func (e *Edit) first(ctx context.Context, d registry.Descriptor) (*Parts, error)
 		}
 	}
 	return nil, fmt.Errorf("%w: indexes nested more than %d deep", registry.ErrInvalid, maxNesting)
+}
+
+// Image is the image that e begins with as its files are read: of an index that for a platform, nil for this machine's, or where that is not here
+// the first that is.
+func (e *Edit) Image(ctx context.Context, p *image.Platform) (imagefs.Image, registry.Descriptor, error) {
+	want := p
+	if p == nil {
+		host := image.DefaultPlatform()
+		want = &host
+	}
+	var parts *Parts
+	d, err := e.src.Desc, error(nil)
+	if p != nil || image.IsIndex(d.MediaType) {
+		d, err = e.choose(ctx, e.src, want)
+	}
+	if err == nil {
+		parts, err = e.parts(ctx, e.src, d)
+	}
+	if p == nil && (errors.Is(err, image.ErrNoPlatform) || errors.Is(err, registry.ErrAbsent)) {
+		parts, err = e.first(ctx, e.src.Desc)
+	}
+	if err != nil {
+		return imagefs.Image{}, d, err
+	}
+	return parts.image(), parts.Desc, nil
 }
