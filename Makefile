@@ -10,12 +10,20 @@ N           ?= 5
 
 export CGO_ENABLED = 0
 
-.PHONY: all build demo test conformance bench lint bare clean
+.PHONY: all build man docs demo test conformance bench lint bare clean
 
 all: build
 
 build:
 	$(GO) build -trimpath -ldflags "-s -w" -o bin/nacre ./cmd/nacre
+
+# Manual pages, to be put where man looks for them.
+man: build
+	bin/nacre manual bin/man
+
+# docs/commands.md, of what the commands say of themselves.
+docs: build
+	bin/nacre manual --markdown docs
 
 # The main job on real input, told step by step.
 demo: build

@@ -17,7 +17,6 @@ import (
 	"nacre/internal/ui/json"
 	"nacre/internal/ui/text"
 
-	"github.com/spf13/cobra"
 	"golang.org/x/sys/unix"
 	"golang.org/x/term"
 )
@@ -172,29 +171,3 @@ type absentError struct{ name string }
 
 func (e *absentError) Error() string { return "No such image: " + e.name }
 func (e *absentError) Unwrap() error { return registry.ErrAbsent }
-
-// completeImage completes the first argument, where it alone is an image.
-func (a *app) completeImage(cmd *cobra.Command, args []string, prefix string) ([]string, cobra.ShellCompDirective) {
-	if len(args) > 0 {
-		return nil, cobra.ShellCompDirectiveDefault
-	}
-	return a.completeImages(cmd, args, prefix)
-}
-
-// completeImages completes names of images.
-func (a *app) completeImages(cmd *cobra.Command, _ []string, _ string) ([]string, cobra.ShellCompDirective) {
-	s, err := a.store(cmd.Context())
-	if err != nil {
-		return nil, cobra.ShellCompDirectiveError
-	}
-	var names []string
-	for img, err := range s.Images(cmd.Context()) {
-		if err != nil {
-			break
-		}
-		for _, n := range img.Names {
-			names = append(names, n.Familiar())
-		}
-	}
-	return names, cobra.ShellCompDirectiveNoFileComp
-}

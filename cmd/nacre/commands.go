@@ -72,6 +72,9 @@ var containerVerbs = [...]command{
 // make than a small one takes to run; they are there where args call none of them, as for help.
 func addCommands(root *cobra.Command, a *app, args []string) {
 	name := called(args)
+	if words, ok := completing(args); ok {
+		name = called(words[:len(words)-1])
+	}
 	for _, table := range [][]command{commands[:], containerVerbs[:]} {
 		for _, c := range table {
 			if c.name == name {
@@ -85,6 +88,7 @@ func addCommands(root *cobra.Command, a *app, args []string) {
 			root.AddCommand(c.make(a))
 		}
 	}
+	root.AddCommand(manualCommand(a)) // which is about all of them
 }
 
 // called is the first word of args that is no flag of nacre itself, nor its value. It is empty

@@ -12,7 +12,7 @@ import (
 // without flags of nacre's before it.
 func TestCommandCalled(t *testing.T) {
 	all := newRoot(&app{}, nil).Commands()
-	if want := len(commands) + len(containerVerbs); len(all) != want {
+	if want := len(commands) + len(containerVerbs) + 1; len(all) != want { // and the manual
 		t.Errorf("%d commands, want %d", len(all), want)
 	}
 	for _, c := range slices.Concat(commands[:], containerVerbs[:]) {
@@ -26,7 +26,12 @@ func TestCommandCalled(t *testing.T) {
 			}
 		}
 	}
-	for _, args := range []string{"", "help run", "-h", "--help run", "nonsense", "__complete run --na", "--root", "--version", "-x run", "-- run"} {
+	for _, args := range []string{"__complete run --na", "__completeNoDesc --root /x rmi a"} {
+		if got := newRoot(&app{}, strings.Fields(args)).Commands(); len(got) != 1 {
+			t.Errorf("nacre %s makes %d commands, want one", args, len(got))
+		}
+	}
+	for _, args := range []string{"", "help run", "-h", "--help run", "nonsense", "__complete ru", "__complete", "__complete --root", "--root", "--version", "-x run", "-- run"} {
 		if got := newRoot(&app{}, strings.Fields(args)).Commands(); len(got) != len(all) {
 			t.Errorf("nacre %s makes %d commands, want all", args, len(got))
 		}

@@ -131,6 +131,9 @@ that docker's users know.`,
 	root.SetOut(a.stdout)
 	root.SetErr(a.stderr)
 	addCommands(root, a, args)
+	if _, ok := completing(args); ok {
+		completeFlags(root, a)
+	}
 	root.SetHelpCommand(helpCommand())
 	root.PersistentPreRunE = func(cmd *cobra.Command, args []string) error {
 		switch a.logLevel {

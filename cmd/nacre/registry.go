@@ -2,6 +2,7 @@ package main
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -30,7 +31,8 @@ func registryCommand(a *app) *cobra.Command {
 }
 
 func registryListCommand(a *app) *cobra.Command {
-	return &cobra.Command{
+	var format string
+	cmd := &cobra.Command{
 		Use:     "ls HOST",
 		Aliases: []string{"catalog", "repos"},
 		Short:   "List the repositories of a registry",
@@ -50,15 +52,26 @@ func registryListCommand(a *app) *cobra.Command {
 				if err != nil {
 					return fmt.Errorf("list %s: %w", host, err)
 				}
-				fmt.Fprintln(a.stdout, repo)
+				if err := render(a.stdout, cmp.Or(format, "{{.Name}}"), nil, []repositoryRow{{repo}}); err != nil {
+					return err
+				}
 			}
 			return nil
 		},
 	}
+	cmd.Flags().StringVar(&format, "format", "", `"json" or a Go template (default {{.Name}})`)
+	return cmd
 }
 
+// repositoryRow is a line of registry ls, and tagRow one of registry tags.
+type (
+	repositoryRow struct{ Name string }
+	tagRow        struct{ Repository, Tag string }
+)
+
 func registryTagsCommand(a *app) *cobra.Command {
-	return &cobra.Command{
+	var format string
+	cmd := &cobra.Command{
 		Use:     "tags REPOSITORY",
 		Aliases: []string{"list-tags"},
 		Short:   "List the tags of a repository",
@@ -80,11 +93,15 @@ func registryTagsCommand(a *app) *cobra.Command {
 				if err != nil {
 					return fmt.Errorf("list the tags of %s: %w", ref.FamiliarRepo(), err)
 				}
-				fmt.Fprintln(a.stdout, tag)
+				if err := render(a.stdout, cmp.Or(format, "{{.Tag}}"), nil, []tagRow{{ref.FamiliarRepo(), tag}}); err != nil {
+					return err
+				}
 			}
 			return nil
 		},
 	}
+	cmd.Flags().StringVar(&format, "format", "", `"json" or a Go template (default {{.Tag}})`)
+	return cmd
 }
 
 // remoteName reads the name of an image in a registry, as people of skopeo write it too.

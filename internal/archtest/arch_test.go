@@ -110,6 +110,8 @@ var arrows = map[string][]string{
 
 	"internal/ui/text": {"internal/event"},
 	"internal/ui/json": {"internal/event"},
+	// Commands in, manual pages out.
+	"internal/ui/manual": {},
 
 	"cmd/nacre": {"internal/..."},
 
