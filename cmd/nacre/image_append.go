@@ -59,6 +59,7 @@ as it is, and one that is compressed with gzip or zstd stays so to the byte; - i
 		}
 		return pflag.NormalizedName(name)
 	})
+	a.completeBases(cmd, "base")
 	return cmd
 }
 
@@ -92,6 +93,9 @@ func runAppend(ctx context.Context, a *app, f appendFlags, layers []string) (err
 			return fmt.Errorf("%s: %w", name, err)
 		}
 		made = append(made, l)
+	}
+	if err := ed.warnHidden(ctx, e, made); err != nil {
+		return err
 	}
 	change := e.Append(made, o)
 	if f.setBase {
@@ -192,4 +196,34 @@ func (ed *editing) layer(ctx context.Context, name string, put edit.Placing) (*e
 	}
 	defer in.Close()
 	return edit.FromTar(ctx, dir, in, put)
+}
+
+// warnHidden tells of symlinks of the base that folders of new layers come to be in place of, as with a tar of /bin on an image where that is
+// usr/bin. A base that is not in the store is not fetched for it.
+func (ed *editing) warnHidden(ctx context.Context, e *edit.Edit, made []*edit.Layer) error {
+	if ed.from.kind != "store" {
+		return nil
+	}
+	img, _, err := e.Image(ctx, nil)
+	if err != nil {
+		return err
+	}
+	layers, err := ed.layers(ctx)
+	if err != nil {
+		return err
+	}
+	root, err := layers.Root(ctx, img)
+	if err != nil {
+		return err
+	}
+	for _, l := range made {
+		list, err := l.Hidden(root)
+		if err != nil {
+			return err
+		}
+		for _, h := range list {
+			ed.a.warnf("%s of the new layer hides the symlink to %s that the image has there", shownName(h.Name), h.Link)
+		}
+	}
+	return nil
 }

@@ -322,6 +322,13 @@ func editError(err error) error {
 	return err
 }
 
+// completeBases completes flags that name an image.
+func (a *app) completeBases(cmd *cobra.Command, flags ...string) {
+	for _, name := range flags {
+		_ = cmd.RegisterFlagCompletionFunc(name, a.completeImages) // fails for a flag that there is not
+	}
+}
+
 // imageEdits are the commands of image that make images of images.
 func imageEdits(a *app) []*cobra.Command {
 	return []*cobra.Command{imageAppendCommand(a), imageMutateCommand(a), imageRebaseCommand(a), imageFlattenCommand(a)}

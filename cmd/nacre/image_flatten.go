@@ -37,6 +37,7 @@ bottom stay: so many, or those of a base image. Config and history stay. The lay
 	f.registerPlatform(fl)
 	fl.StringVar(&f.from, "from", "", "number of layers that stay at the bottom, or the base image whose layers stay")
 	fl.StringVar(&f.compression, "compression", "", "of the new layer: gzip, zstd, estargz or uncompressed, with :LEVEL (default: as the layers are)")
+	a.completeBases(cmd, "from")
 	return cmd
 }
 

@@ -45,6 +45,7 @@ layers are read that the store does not have; --force does without, and reads do
 	fl.StringVar(&f.oldBase, "old-base", "", "base that the image is on (default: as its annotations say)")
 	fl.StringVar(&f.newBase, "new-base", "", "base that it is to be on (default: what has the old base's name now)")
 	fl.BoolVarP(&f.force, "force", "f", false, "do not compare files")
+	a.completeBases(cmd, "old-base", "new-base")
 	return cmd
 }
 

@@ -106,10 +106,10 @@ func keys(set map[string]struct{}) map[string]string {
 }
 
 // Histories returns what two histories have of their own: what is between the lines that they begin with and
-// those that they end with alike.
+// those that they end with alike, whatever layers these have.
 func Histories(a, b []image.History) (onlyA, onlyB []image.History) {
 	same := func(x, y image.History) bool {
-		return x.CreatedBy == y.CreatedBy && x.Comment == y.Comment && x.EmptyLayer == y.EmptyLayer && x.Author == y.Author
+		return x.CreatedBy == y.CreatedBy && x.Comment == y.Comment && x.Author == y.Author
 	}
 	for len(a) > 0 && len(b) > 0 && same(a[0], b[0]) {
 		a, b = a[1:], b[1:]

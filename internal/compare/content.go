@@ -26,7 +26,8 @@ func contents(a, b opener, sa, sb *layer.Stat) (*Difference, error) {
 		return nil, err
 	}
 	defer fb.Close()
-	bufA, bufB := make([]byte, block), make([]byte, block)
+	size := min(block, max(sa.Size, sb.Size)+1) // most files are small
+	bufA, bufB := make([]byte, size), make([]byte, size)
 	d := Difference{Name: sa.Name, What: Content, Line: 1}
 	var line []byte // what the files have in common of the line that is being read, its end
 	for {
@@ -46,7 +47,7 @@ func contents(a, b opener, sa, sb *layer.Stat) (*Difference, error) {
 		case same < na || same < nb:
 			d.show(line, bufA[same:na], bufB[same:nb])
 			return &d, nil
-		case na < block:
+		case na < len(bufA):
 			return nil, nil
 		}
 	}
