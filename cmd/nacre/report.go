@@ -11,6 +11,7 @@ import (
 
 	"nacre/internal/build"
 	"nacre/internal/dockerfile"
+	"nacre/internal/reference"
 	"nacre/internal/registry/store"
 	"nacre/internal/sandbox"
 )
@@ -91,6 +92,8 @@ func hint(err error) string {
 		return "--verify-reproducible takes a directory or a URL"
 	case errors.As(err, &allow):
 		return allow.Hint
+	case errors.Is(err, reference.ErrUppercase):
+		return "names of repositories are in lower case; only tags may have capitals"
 	case errors.Is(err, store.ErrAmbiguous):
 		return "give more of the ID"
 	case errors.As(err, &start) && start.Code == sandbox.CodeSandbox && errors.Is(err, fs.ErrPermission) && os.Geteuid() != 0:

@@ -38,6 +38,17 @@ var (
 	ErrLong      = fmt.Errorf("repository name must not be more than %d characters", maxPath)
 )
 
+// UppercaseError says that a repository is in upper case. It is ErrFormat and ErrUppercase.
+type UppercaseError struct{ Path string }
+
+// Error is in docker's words.
+func (e *UppercaseError) Error() string {
+	return fmt.Sprintf("%v: repository name (%s) must be lowercase", ErrFormat, e.Path)
+}
+
+// Unwrap returns both errors that it is.
+func (e *UppercaseError) Unwrap() []error { return []error{ErrFormat, ErrUppercase} }
+
 // Named is a name in its parts.
 type Named struct {
 	Domain string // "docker.io"; may be empty where the first part of the path holds a "." and a "_"
@@ -54,7 +65,7 @@ func Parse(s string) (Named, error) {
 	}
 	domain, rest := split(s)
 	if path, _, _ := strings.Cut(rest, ":"); strings.ToLower(path) != path {
-		return Named{}, fmt.Errorf("%w: repository name (%s) must be lowercase", ErrFormat, path)
+		return Named{}, &UppercaseError{path}
 	}
 	full := domain + "/" + rest
 	n, dig, ok := parse(full)

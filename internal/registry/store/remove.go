@@ -230,13 +230,14 @@ func (u *unname) conflict(ctx context.Context, tx querier, id digest.Digest, che
 	switch {
 	case user.running:
 		return user.conflictf("unable to delete %s (cannot be forced) - image is being used by running %s", short(id), user.text)
-	case user.container != "" && !u.o.Force:
-		return user.conflictf("unable to delete %s (must be forced) - image is being used by stopped %s", short(id), user.text)
 	case user.is() && user.container == "":
 		return conflictf("unable to delete %s (cannot be forced) - image is being used by %s", short(id), user.text)
-	}
-	if checkNames && len(names) > 0 && !u.o.Force {
+	case u.o.Force:
+		return nil
+	case checkNames && len(names) > 0:
 		return multiple(id)
+	case user.is():
+		return user.conflictf("unable to delete %s (must be forced) - image is being used by stopped %s", short(id), user.text)
 	}
 	return nil
 }

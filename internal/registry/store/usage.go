@@ -241,7 +241,7 @@ func (s *Store) imageUsage(ctx context.Context, u *Usage, sizes map[digest.Diges
 	return count, nil
 }
 
-// activeImages are those that a named lease holds.
+// activeImages are those that a container, running or not, or a named lease holds.
 func (s *Store) activeImages(ctx context.Context) (map[digest.Digest]bool, error) {
 	type row struct {
 		digest digest.Digest
@@ -251,11 +251,18 @@ func (s *Store) activeImages(ctx context.Context) (map[digest.Digest]bool, error
 		err = r.Scan((*string)(&v.digest), &v.owner)
 		return v, err
 	}, `SELECT pin.digest, owner FROM pin JOIN lease ON lease.id = pin.lease JOIN image ON image.digest = pin.digest WHERE holder <> ''`)
+	if err != nil {
+		return nil, s.fail(err)
+	}
 	active := map[digest.Digest]bool{}
 	for _, r := range rows {
 		if s.alive(r.owner) {
 			active[r.digest] = true
 		}
+	}
+	used, err := texts[digest.Digest](ctx, s.db, "SELECT DISTINCT image FROM container")
+	for _, d := range used {
+		active[d] = true
 	}
 	return active, s.fail(err)
 }
