@@ -31,6 +31,7 @@ var commands = [...]command{
 	{"copy", copyCommand},
 	{"sync", syncCommand},
 	{"registry", registryCommand},
+	{"manifest", manifestCommand},
 	{"login", loginCommand},
 	{"logout", logoutCommand},
 	{"serve", serveCommand},

@@ -227,8 +227,8 @@ func (a *app) platformImage(ctx context.Context, name string, p *image.Platform)
 		}
 		return out, err
 	}
-	if out.config, out.raw, err = a.opened.Config(ctx, out.manifest.Config); err == nil && p != nil {
-		err = checkPlatform(name, out.config, *p)
+	if out.config, out.raw, err = a.opened.Config(ctx, out.manifest.Config); err == nil && p != nil && !image.IsIndex(out.Image.Target.MediaType) {
+		err = checkPlatform(name, out.config, *p) // an index decides what its images are for
 	}
 	return out, a.gone(ctx, name, out.Image, err)
 }

@@ -7,18 +7,17 @@ import (
 	"strconv"
 	"strings"
 
-	"nacre/internal/image"
 	"nacre/internal/layer"
 	"nacre/internal/registry"
 	"nacre/internal/registry/compressed"
-	"nacre/internal/registry/store"
 
 	"github.com/spf13/cobra"
 )
 
 type pushFlags struct {
-	all, quiet, force               bool
-	platform, progress, compression string
+	all, quiet, force     bool
+	platforms             []string
+	progress, compression string
 }
 
 func pushCommand(a *app) *cobra.Command {
@@ -27,7 +26,9 @@ func pushCommand(a *app) *cobra.Command {
 		Use:   "push [OPTIONS] NAME[:TAG]",
 		Short: "Send an image to a registry",
 		Long: `Send an image to a registry. Only what is not there is sent; layers that were built here are compressed
-on the way, the same each time, and what they became is remembered.`,
+on the way, the same each time, and what they became is remembered. Of an image for several platforms all are
+sent; what is not here has to be in the registry already. One --platform sends the image for that alone, several make
+an image for these.`,
 		Example: `  nacre push registry.example.com/team/web:1
   nacre push --compression zstd:9 registry.example.com/team/web:1
   nacre push -a registry.example.com/team/web`,
@@ -37,7 +38,7 @@ on the way, the same each time, and what they became is remembered.`,
 	}
 	fl := cmd.Flags()
 	fl.BoolVarP(&f.all, "all-tags", "a", false, "send all tags of the repository")
-	fl.StringVar(&f.platform, "platform", "", "send only the image for this platform, of an index")
+	listVar(fl, &f.platforms, "platform", "", "of an image for several platforms only this one; may be repeated, or a list with commas")
 	fl.StringVar(&f.compression, "compression", "gzip", "of layers built here: gzip, zstd, estargz or uncompressed, with :LEVEL")
 	fl.BoolVar(&f.force, "force-compression", false, "compress again what came compressed in another way")
 	fl.BoolVarP(&f.quiet, "quiet", "q", false, "print the name and nothing else")
@@ -138,31 +139,7 @@ func (f pushFlags) push(ctx context.Context, a *app, ref registry.Ref, o compres
 	if err != nil {
 		return err
 	}
-	p, err := f.platformOf(ctx, a, img)
-	if err != nil {
-		return err
-	}
-	r, err := a.remote(ctx)
-	if err != nil {
-		return err
-	}
-	pr, err := a.newTransfer("Pushing", f.progress, f.quiet)
-	if err != nil {
-		return err
-	}
-	o.Sink = pr.sink
-	d, err := compressed.Send(ctx, r, ref, a.opened, registry.Ref{Repo: ref.Repo, Digest: img.Target.Digest}, o, registry.CopyOptions{
-		Sink: pr.sink, Platform: p, MountFrom: a.mountable(ctx, ref.Repo),
-	})
-	if cerr := pr.close(err); err == nil {
-		err = cerr
-	}
-	if err == nil {
-		err = a.opened.Pushed(ctx, ref.Repo, img.Target.Digest, d.Digest)
-		if errors.Is(err, registry.ErrAbsent) {
-			err = nil // it was removed meanwhile: nobody is to know that it was pushed
-		}
-	}
+	d, err := f.send(ctx, a, ref, img, o)
 	if err != nil {
 		return fmt.Errorf("push %s: %w", ref.Familiar(), err)
 	}
@@ -172,51 +149,6 @@ func (f pushFlags) push(ctx context.Context, a *app, ref registry.Ref, o compres
 	}
 	fmt.Fprintf(a.stdout, "%s: digest: %s size: %d\n", ref.Tag, d.Digest, d.Size)
 	return nil
-}
-
-// platformOf is which image of an index to push: nil is all of it. Where only one of several is
-// here that one is, as with docker.
-func (f pushFlags) platformOf(ctx context.Context, a *app, img store.Image) (*image.Platform, error) {
-	if f.platform != "" {
-		p, err := parsePlatform(f.platform)
-		if err != nil {
-			return nil, err
-		}
-		if _, _, err := a.opened.Manifest(ctx, img, &p); errors.Is(err, registry.ErrAbsent) {
-			return nil, &hintError{fmt.Errorf("the image for %s is not here", f.platform), "nacre pull --platform " + f.platform + " fetches it"}
-		} else if err != nil {
-			return nil, err
-		}
-		return &p, nil
-	}
-	if !image.IsIndex(img.Target.MediaType) {
-		return nil, nil
-	}
-	var x image.Index
-	if err := readJSON(ctx, a.opened, "", img.Target, image.ParseIndex, &x); err != nil {
-		return nil, err
-	}
-	var here []image.Platform
-	absent := 0
-	for _, c := range x.Manifests {
-		ok, err := a.opened.Has(ctx, "", c)
-		switch {
-		case err != nil:
-			return nil, err
-		case !ok:
-			absent++
-		case c.Platform != nil && c.Platform.OS != "unknown":
-			here = append(here, *c.Platform)
-		}
-	}
-	switch {
-	case absent == 0:
-		return nil, nil
-	case len(here) == 1:
-		a.warnf("not all platforms of the image are here: only that for %s is pushed", image.FormatPlatform(here[0]))
-		return &here[0], nil
-	}
-	return nil, &hintError{errors.New("not all platforms of the image are here"), "--platform pushes one of those that are; nacre pull --all-platforms fetches the rest"}
 }
 
 // noImageToPush is docker's error, in its words.

@@ -148,7 +148,7 @@ func (a *app) imageFor(ctx context.Context, f *containerFlags, name string) (sto
 		if host := image.DefaultPlatform(); checkPlatform(name, cfg, host) != nil {
 			a.warnf("%s is an image for %s/%s, this machine is %s", name, cfg.OS, cfg.Architecture, image.FormatPlatform(host))
 		}
-	} else if err := checkPlatform(name, cfg, *p); err != nil {
+	} else if err := checkPlatform(name, cfg, *p); err != nil && !image.IsIndex(img.Target.MediaType) { // which decides what its images are for
 		return img, cfg, err
 	}
 	return img, cfg, nil

@@ -97,6 +97,9 @@ var arrows = map[string][]string{
 		"internal/layer", "internal/network", "internal/registry", "internal/registry/compressed", "internal/registry/layout", "internal/registry/lazy", "internal/registry/store", "internal/rootfs", "internal/sandbox", "internal/source", "internal/source/remote",
 	},
 
+	// Images for several platforms made of images that are here or elsewhere.
+	"internal/manifest": {"internal/image", "internal/registry", "internal/registry/store"},
+
 	// What an output of a build asks for.
 	"internal/export": {"internal/image", "internal/layer", "internal/registry", "internal/registry/compressed", "internal/registry/store"},
 

@@ -44,6 +44,9 @@ func (r *Reader) layer(ctx context.Context, l *store.Lease, d registry.Descripto
 	f, err := r.s.Form(ctx, diffID, want.Name())
 	if errors.Is(err, registry.ErrAbsent) {
 		f, err = r.form(ctx, l, diffID, want)
+		if _, lerr := r.s.LayerInfo(ctx, diffID); errors.Is(lerr, registry.ErrAbsent) && r.src != registry.Reader(r.s) {
+			return d, diffID, nil // it is elsewhere, and goes on as it is
+		}
 	}
 	f.Desc.MediaType = types.layer(want.Kind)
 	return f.Desc, f.DiffID, err

@@ -90,7 +90,7 @@ func (s *Store) examineIndex(ctx context.Context, d registry.Descriptor, data []
 		}
 		found = true
 	}
-	if len(x.Manifests) > 0 && !found {
+	if len(x.Manifests) > 0 && !found && !s.listed(ctx, x) {
 		return imageRow{}, fmt.Errorf("none of its %d manifests: %w", len(x.Manifests), registry.ErrAbsent)
 	}
 	row.parts = parts

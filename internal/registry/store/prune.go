@@ -72,6 +72,9 @@ func (s *Store) Prune(ctx context.Context, o PruneOptions) (PruneReport, error) 
 			if err := s.expireParts(ctx, tx); err != nil {
 				return err
 			}
+			if err := pruneOrigins(ctx, tx); err != nil {
+				return err
+			}
 			if err := s.pruneImages(ctx, tx, o, &report); err != nil || !o.Cache {
 				return err
 			}

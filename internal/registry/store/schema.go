@@ -2,11 +2,20 @@ package store
 
 // formatVersion is PRAGMA user_version of nacre.db. It rises with every change
 // that an older nacre would get wrong.
-const formatVersion = 5
+const formatVersion = 6
 
 // formats are the steps from each format to the next, from nothing to the first. docs/formats.md says
 // what each column means.
-var formats = [formatVersion]string{format1, format2, format3, format4, format5}
+var formats = [formatVersion]string{format1, format2, format3, format4, format5, format6}
+
+// format6 adds where the images of an index were found.
+const format6 = `
+CREATE TABLE origin (
+	digest TEXT NOT NULL,
+	ref    TEXT NOT NULL,
+	PRIMARY KEY (digest, ref)
+) WITHOUT ROWID;
+`
 
 // format5 adds containers.
 const format5 = `
