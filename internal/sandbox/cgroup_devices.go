@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"path/filepath"
 	"runtime"
+	"slices"
 	"strconv"
 	"strings"
 	"unsafe"
@@ -90,16 +91,19 @@ func deviceProgram(rules []specs.LinuxDeviceCgroup) []byte {
 	b.add(opShift, 3, 0, 0, 16) // r3: what is wanted
 	b.add(opLoadWord, 4, 1, 4, 0)
 	b.add(opLoadWord, 5, 1, 8, 0)
-	for i := len(rules) - 1; i >= 0; i-- {
-		b = append(b, deviceTest(rules[i])...)
+	for _, r := range slices.Backward(rules) {
+		test, always := deviceTest(r)
+		if b = append(b, test...); always {
+			return b // the kernel refuses a program of which some can never be reached
+		}
 	}
 	b.add(opMove, 0, 0, 0, 0)
 	b.add(opExit, 0, 0, 0, 0)
 	return b
 }
 
-// deviceTest ends the program with the rule's answer where the rule matches.
-func deviceTest(r specs.LinuxDeviceCgroup) []byte {
+// deviceTest ends the program with the rule's answer where the rule matches, which it may do always.
+func deviceTest(r specs.LinuxDeviceCgroup) (code []byte, always bool) {
 	type step struct {
 		reg   byte
 		value int32
@@ -145,7 +149,7 @@ func deviceTest(r specs.LinuxDeviceCgroup) []byte {
 	}
 	b.add(opMove, 0, 0, 0, answer)
 	b.add(opExit, 0, 0, 0, 0)
-	return b
+	return b, len(steps) == 0
 }
 
 // attachDevices loads the program and puts it on a cgroup of version 2, with which it goes.

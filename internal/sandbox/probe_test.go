@@ -32,6 +32,10 @@ func probe(args []string) int {
 		for _, name := range args[1:] {
 			fmt.Printf("%s: %s\n", name, tryOpen(name))
 		}
+	case "devices":
+		for _, name := range args[1:] {
+			fmt.Printf("%s: %s\n", name, errnoName(tryDevice(name)))
+		}
 	case "argv":
 		fmt.Printf("%q\n%q\n", os.Args[1:], os.Environ())
 	case "loopback":
