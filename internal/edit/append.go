@@ -40,12 +40,12 @@ func (e *Edit) append(ctx context.Context, p *Parts, l *Layer, o AppendOptions) 
 	if o.Created != nil {
 		p.Config.Created = o.Created
 	}
-	d, file, err := l.blob(ctx, c, p.docker())
+	f, file, err := l.blob(ctx, c, p.docker())
 	if err != nil {
 		return err
 	}
-	e.files[d.Digest] = file
-	p.add(d, l.Info.DiffID, image.History{Created: p.Config.Created, CreatedBy: o.CreatedBy, Comment: o.Comment})
+	e.files[f.desc.Digest] = file
+	p.add(f.desc, f.diffID, image.History{Created: p.Config.Created, CreatedBy: o.CreatedBy, Comment: o.Comment})
 	return nil
 }
 

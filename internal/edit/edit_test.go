@@ -95,6 +95,40 @@ func TestAppend(t *testing.T) {
 	}
 }
 
+// TestCompressions: each says what it is, and is what its config says; the same one is made once.
+func TestCompressions(t *testing.T) {
+	l := folder(t, "new", strings.Repeat("new", 1000))
+	s := push(t, mem.New(), newImage(amd64, "a", "a"))
+	for kind, media := range map[string]string{
+		layer.Gzip: image.TypeLayerGzip, layer.Zstd: image.TypeLayerZstd, layer.EStargz: image.TypeLayerGzip, layer.Uncompressed: image.TypeLayer,
+	} {
+		var first registry.Descriptor
+		for range 2 {
+			e := New(s)
+			d, err := e.Apply(t.Context(), Options{}, e.Append([]*Layer{l}, AppendOptions{Compression: &layer.Compression{Kind: kind}}))
+			if err != nil {
+				t.Fatal(err)
+			}
+			p := arrived(t, e, d)
+			if p.Manifest.Layers[1].MediaType != media || first.Digest != "" && d.Digest != first.Digest {
+				t.Errorf("%s: %+v, first %s then %s", kind, p.Manifest.Layers[1], first.Digest, d.Digest)
+			}
+			first = d
+			ls := imagefs.New(t.TempDir(), imagefs.Options{})
+			root, err := ls.Root(t.Context(), imagefs.Image{Reader: e, Manifest: p.Manifest, Config: p.Config})
+			if err != nil {
+				t.Fatalf("%s: %v", kind, err)
+			}
+			if info, err := root.Stat("new"); err != nil || info.Size() != 3000 {
+				t.Errorf("%s: %v", kind, err)
+			}
+			if err := ls.Close(); err != nil {
+				t.Error(err)
+			}
+		}
+	}
+}
+
 // TestDockerAnnotated: docker's manifests have no annotations, so one that gets some becomes an OCI one.
 func TestDockerAnnotated(t *testing.T) {
 	e := New(push(t, mem.New(), registrytest.NewImage(amd64, [][]byte{registrytest.Tar("a", "a")}, image.TypeDockerLayerGzip)))

@@ -55,11 +55,11 @@ func (e *Edit) Flatten(o FlattenOptions) Change {
 		if o.Compression != nil {
 			c = *o.Compression
 		}
-		d, file, err := l.blob(ctx, c, p.docker())
+		f, file, err := l.blob(ctx, c, p.docker())
 		if err != nil {
 			return err
 		}
-		e.files[d.Digest] = file
+		e.files[f.desc.Digest] = file
 		p.tellAll()
 		emptyAfter(p.Config.History, keep)
 		p.Manifest.Layers = slices.Clone(p.Manifest.Layers[:keep])
@@ -67,7 +67,7 @@ func (e *Edit) Flatten(o FlattenOptions) Change {
 		if o.Created != nil {
 			p.Config.Created = o.Created
 		}
-		p.add(d, l.Info.DiffID, image.History{Created: p.Config.Created, CreatedBy: "nacre image flatten", Comment: "layers made one"})
+		p.add(f.desc, f.diffID, image.History{Created: p.Config.Created, CreatedBy: "nacre image flatten", Comment: "layers made one"})
 		return nil
 	}
 }

@@ -24,9 +24,15 @@ import (
 type Layer struct {
 	Info layer.Info
 	dir  string
-	came string                         // how the tar came compressed, where it is kept as it came; else empty
-	as   map[string]registry.Descriptor // by layer.Compression.Name
-	path map[digest.Digest]string       // of blobs
+	came string            // how the tar came compressed, where it is kept as it came; else empty
+	as   map[string]form   // by layer.Compression.Name
+	path map[string]string // of blobs, by digest
+}
+
+// form is what a layer travels as.
+type form struct {
+	desc   registry.Descriptor // but for its media type
+	diffID digest.Digest       // eStargz puts a table into the tar, which is another layer then
 }
 
 // Owner of files.
@@ -107,8 +113,8 @@ func newLayer(dir string, info layer.Info) *Layer {
 	tar := registry.Descriptor{MediaType: image.TypeLayer, Digest: info.DiffID, Size: info.Size}
 	return &Layer{
 		Info: info, dir: dir,
-		as:   map[string]registry.Descriptor{layer.Uncompressed: tar},
-		path: map[digest.Digest]string{info.DiffID: filepath.Join(dir, "layer.tar")},
+		as:   map[string]form{layer.Uncompressed: {tar, info.DiffID}},
+		path: map[string]string{info.DiffID.String(): filepath.Join(dir, "layer.tar")},
 	}
 }
 
@@ -142,7 +148,7 @@ func FromTar(ctx context.Context, dir string, r io.Reader, o Placing) (*Layer, e
 		return nil, err
 	}
 	d := registry.Descriptor{MediaType: layerType(l.came, false), Digest: sum.Digest(), Size: st.Size()}
-	l.as[l.came], l.path[d.Digest] = d, blob.Name()
+	l.as[l.came], l.path[d.Digest.String()] = form{d, info.DiffID}, blob.Name()
 	return l, nil
 }
 
@@ -206,55 +212,55 @@ func placed(ctx context.Context, dir string, r io.Reader, o Placing) (*Layer, er
 	return made, errors.Join(err, os.RemoveAll(in))
 }
 
-// blob is the layer compressed, as part of a manifest of docker's or not, and its file.
-func (l *Layer) blob(ctx context.Context, c layer.Compression, docker bool) (registry.Descriptor, string, error) {
-	c, err := c.Normal()
-	if err != nil {
-		return registry.Descriptor{}, "", err
+// blob is the layer compressed, as part of a manifest of docker's or not, with its diffID and file.
+func (l *Layer) blob(ctx context.Context, c layer.Compression, docker bool) (f form, file string, err error) {
+	if c, err = c.Normal(); err != nil {
+		return f, "", err
 	}
 	name := c.Name()
 	if l.came == c.Kind {
 		name = l.came // as it came
 	}
-	d, ok := l.as[name]
+	f, ok := l.as[name]
 	if !ok {
-		if d, err = l.compress(ctx, c, name); err != nil {
-			return d, "", fmt.Errorf("compress layer %s: %w", l.Info.DiffID, err)
+		if f, err = l.compress(ctx, c, name); err != nil {
+			return f, "", fmt.Errorf("compress layer %s: %w", l.Info.DiffID, err)
 		}
-		l.as[name] = d
+		l.as[name] = f
 	}
-	d.MediaType = layerType(c.Kind, docker)
-	return d, l.path[d.Digest], nil
+	f.desc.MediaType = layerType(c.Kind, docker)
+	return f, l.path[f.desc.Digest.String()], nil
 }
 
-func (l *Layer) compress(ctx context.Context, c layer.Compression, name string) (d registry.Descriptor, err error) {
+func (l *Layer) compress(ctx context.Context, c layer.Compression, name string) (f form, err error) {
 	in, err := os.Open(filepath.Join(l.dir, "layer.tar"))
 	if err != nil {
-		return d, err
+		return f, err
 	}
 	defer in.Close()
 	out, err := os.Create(filepath.Join(l.dir, name))
 	if err != nil {
-		return d, err
+		return f, err
 	}
 	defer out.Close()
 	sum := digest.SHA256.Digester()
 	count := &counting{}
 	w, err := layer.Compress(io.MultiWriter(out, sum.Hash(), count), c)
 	if err != nil {
-		return d, err
+		return f, err
 	}
 	_, err = io.CopyBuffer(struct{ io.Writer }{w}, readerOf(ctx, in), make([]byte, 1<<20))
 	if err = errors.Join(err, w.Close()); err != nil {
-		return d, err
+		return f, err
 	}
 	p := w.Packed()
-	if p.DiffID != "" && p.DiffID != l.Info.DiffID {
-		return d, fmt.Errorf("%w: %s makes another layer of it", registry.ErrUnsupported, c.Kind)
+	f.diffID = l.Info.DiffID
+	if p.DiffID != "" {
+		f.diffID = p.DiffID
 	}
-	d = registry.Descriptor{Digest: sum.Digest(), Size: count.n, Annotations: p.Annotations}
-	l.path[d.Digest] = out.Name()
-	return d, nil
+	f.desc = registry.Descriptor{Digest: sum.Digest(), Size: count.n, Annotations: p.Annotations}
+	l.path[f.desc.Digest.String()] = out.Name()
+	return f, nil
 }
 
 type counting struct{ n int64 }

@@ -49,6 +49,9 @@ func (e *Edit) Rebase(o RebaseOptions) Change {
 		if err := begins(p, was); err != nil {
 			return err
 		}
+		if was.Desc.Digest == now.Desc.Digest {
+			return nil // it is there already
+		}
 		if o.Layers != nil {
 			list, err := conflicts(ctx, o.Layers, p, was, now)
 			if err != nil {
