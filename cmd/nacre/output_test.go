@@ -26,7 +26,8 @@ func TestParseAnnotation(t *testing.T) {
 		"Some Key:x=y":                         "0  Some Key:x y",
 		"manifst:a=b":                          "!",
 		"manifest[linux:a=b":                   "!",
-		"manifest[linux]:a=b":                  "!",
+		"manifest[arm64]:a=b":                  "0 linux/arm64 a b", // as BuildKit reads platforms
+		"manifest[a/b/c/d]:a=b":                "!",
 		"manifest:=b":                          "!",
 		"a":                                    "!",
 		"=a":                                   "!",
