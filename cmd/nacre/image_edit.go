@@ -242,6 +242,9 @@ func (ed *editing) apply(ctx context.Context, e *edit.Edit, change edit.Change) 
 			return err
 		}
 	}
+	if slices.ContainsFunc(tos, func(to place) bool { return to.path == "-" && strings.HasSuffix(to.kind, "-archive") }) {
+		return nil // standard output is the archive
+	}
 	_, err = fmt.Fprintln(ed.a.stdout, d.Digest)
 	return err
 }

@@ -251,6 +251,12 @@ func TestIndex(t *testing.T) {
 	if d, err = e.Apply(t.Context(), Options{}, Mutate(Mutation{})); err != nil || d.Digest != s.Desc.Digest {
 		t.Errorf("%s, %v; want %s", d.Digest, err, s.Desc.Digest)
 	}
+	// So does what is so already.
+	cmd := []string{"/hello"}
+	e = New(s)
+	if d, err = e.Apply(t.Context(), Options{}, Mutate(Mutation{Cmd: &cmd})); err != nil || d.Digest != s.Desc.Digest {
+		t.Errorf("%s, %v; want %s", d.Digest, err, s.Desc.Digest)
+	}
 	// One of them alone.
 	e = New(s)
 	if d, err = e.Apply(t.Context(), Options{Platform: &arm64}, Mutate(Mutation{User: &user})); err != nil || d.MediaType != image.TypeManifest {

@@ -55,8 +55,9 @@ func Mutate(m Mutation) Change {
 			return fmt.Errorf("%w: an image without os or architecture", registry.ErrInvalid)
 		}
 		cfg.History, cfg.RootFS = history, layers
+		news := !same(cfg, p.Config)
 		p.Config = cfg
-		if len(said) > 0 {
+		if news && len(said) > 0 { // else it was so already
 			p.tell(image.History{Created: cfg.Created, CreatedBy: strings.Join(said, "; "), Comment: "nacre image mutate"})
 		}
 		return nil
