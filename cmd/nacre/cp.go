@@ -88,7 +88,10 @@ func runCp(ctx context.Context, a *app, f cpFlags, from, to string) error {
 		return err
 	}
 	p := copying{a: a, c: c, f: f}
-	err = c.WithRoot(ctx, func(root *os.File) error {
+	err = c.WithRoot(ctx, func(root *os.File) (err error) {
+		if p.owners, err = c.Ownership(ctx, root); err != nil {
+			return err
+		}
 		if fromName != "" {
 			return p.out(ctx, within.Open(root), fromPath, toPath)
 		}
@@ -109,6 +112,8 @@ type copying struct {
 	c     *container.Container
 	f     cpFlags
 	bytes int64
+
+	owners *container.Ownership
 }
 
 func (p *copying) note(text string) { p.a.warnf("%s", text) }
@@ -192,7 +197,7 @@ func (p *copying) out(ctx context.Context, root *within.Tree, from, to string) e
 		return err
 	}
 	pack := func(w io.Writer, name string) error {
-		return pack(ctx, w, root, absolute(from), name, within.ArchiveOptions{Follow: p.f.follow || assertsDirectory(from), Note: p.note})
+		return pack(ctx, w, root, absolute(from), name, within.ArchiveOptions{Follow: p.f.follow || assertsDirectory(from), Note: p.note, Owner: p.owners.Of})
 	}
 	if to == "-" {
 		if term.IsTerminal(int(p.a.stdout.file.Fd())) {
@@ -232,7 +237,7 @@ func (p *copying) in(ctx context.Context, root *within.Tree, from, to string) er
 	if info, err := root.Stat(absolute(to)); err == nil {
 		dst.exists, dst.isDir = true, info.IsDir()
 	}
-	o := within.ExtractOptions{Note: p.note}
+	o := within.ExtractOptions{Note: p.note, Give: p.owners.Give}
 	if err := p.owner(root, &o); err != nil {
 		return err
 	}
@@ -278,7 +283,7 @@ func (p *copying) in(ctx context.Context, root *within.Tree, from, to string) er
 	if err != nil {
 		return err
 	}
-	opts := within.ArchiveOptions{Follow: p.f.follow || assertsDirectory(from), Note: p.note}
+	opts := within.ArchiveOptions{Follow: p.f.follow || assertsDirectory(from), Note: p.note, Owner: p.owners.Here}
 	return p.between(ctx, func(w io.Writer) error { return pack(ctx, w, here, full, name, opts) },
 		func(r io.Reader) error { return extract(r, dir) })
 }

@@ -33,7 +33,11 @@ func (c *Container) Changes(ctx context.Context, note func(string)) (iter.Seq2[l
 		return nil, err
 	}
 	m := rootfs.Mount{Upper: c.Upper(), UserXattr: form == rootfs.Trees && rootfs.UserXattr()}
-	files := rootfs.Changes(ctx, m, lower, rootfs.ChangesOptions{Note: note})
+	recorded, err := c.recorded()
+	if err != nil {
+		return nil, err
+	}
+	files := rootfs.Changes(ctx, m, lower, rootfs.ChangesOptions{Note: note, Owner: c.State.Owner, Recorded: recorded})
 	if !c.Busy() {
 		return files, nil
 	}

@@ -7,6 +7,8 @@ import (
 	"fmt"
 	"io"
 	"time"
+
+	"nacre/internal/rootfs"
 )
 
 // What is said over a container's socket is frames: a byte that says of what kind, four bytes of length, big
@@ -42,6 +44,8 @@ type request struct {
 	Reset  bool         `json:"reset,omitempty"`
 	Exec   *ExecOptions `json:"exec,omitempty"`
 	Update *Update      `json:"update,omitempty"`
+	// Of owner: what a link gets.
+	Owner *rootfs.Recorded `json:"owner,omitempty"`
 }
 
 // Operations.
@@ -56,6 +60,7 @@ const (
 	opExec    = "exec"    // a reply when the program was executed; then as attach, to its own process
 	opDetach  = "detach"  // of exec, on its way: who asked goes, the process stays
 	opUpdate  = "update"  // a reply when done
+	opOwner   = "owner"   // a reply when it is recorded
 	opRoot    = "root"    // a reply with the descriptor of the container's root
 )
 

@@ -46,7 +46,7 @@ func (m *monitor) checkHealth(ctx context.Context, spec *specs.Spec, st sandbox.
 		if m.isPaused() {
 			continue
 		}
-		check := h.run(ctx, spec, st)
+		check := h.run(ctx, spec, st, m.owners)
 		if ctx.Err() != nil || m.isPaused() {
 			continue // it was cut off
 		}
@@ -101,7 +101,7 @@ func (h *Health) command() []string {
 }
 
 // run makes one check, in the container.
-func (h *Health) run(ctx context.Context, spec *specs.Spec, st sandbox.Started) HealthCheck {
+func (h *Health) run(ctx context.Context, spec *specs.Spec, st sandbox.Started, owners *sandbox.Owners) HealthCheck {
 	process := *spec.Process
 	process.Args, process.Terminal, process.ConsoleSize = h.command(), false, nil
 	late := errors.New("Health check exceeded timeout (" + orDefault(h.Timeout, healthTimeout).String() + ")") //lint:ignore ST1005 docker's words
@@ -110,7 +110,7 @@ func (h *Health) run(ctx context.Context, spec *specs.Spec, st sandbox.Started) 
 	out := &headOutput{}
 	check := HealthCheck{Start: time.Now()}
 	status, err := sandbox.Exec(ctx, sandbox.ExecConfig{
-		Pid: st.Pid, Process: &process, Seccomp: spec.Linux.Seccomp, Cgroups: st.Cgroups, Stdout: out, Stderr: out,
+		Pid: st.Pid, Process: &process, Seccomp: spec.Linux.Seccomp, Cgroups: st.Cgroups, Owners: owners, Stdout: out, Stderr: out,
 	})
 	check.End, check.ExitCode, check.Output = time.Now(), status.Code, out.String()
 	if err != nil {

@@ -53,7 +53,8 @@ type monitor struct {
 	waiting  map[chan reply]bool
 	starting *viewer // is told that the program was executed
 	frozen   *freezer
-	process  *specs.Process // of the spec that it runs by; nil: it does not run
+	owners   *sandbox.Owners // of links, where they are recorded
+	process  *specs.Process  // of the spec that it runs by; nil: it does not run
 	seccomp  *specs.LinuxSeccomp
 	limits   []string // cgroups that were made since it was started
 
@@ -148,6 +149,10 @@ func (m *monitor) once(ctx context.Context, s Streams) (sandbox.Status, error) {
 	config := sandbox.Config{
 		Spec: p.spec, Root: p.root, Files: p.files, Trees: p.trees, Init: m.c.Config.Init,
 		Signals: m.signals, Resize: m.resize,
+	}
+	if config.Owners, err = m.keptOwners(); err != nil {
+		m.failed(err)
+		return sandbox.Status{}, err
 	}
 	config.Stdout, config.Stderr = m.writers(s)
 	closeStdin, err := m.openStdin(&config, s)

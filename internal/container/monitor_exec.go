@@ -88,7 +88,7 @@ func (m *monitor) newExecution(o *ExecOptions, v *viewer) (*execution, error) {
 	}
 	e := &execution{tty: o.TTY, signals: make(chan os.Signal, 1), resize: make(chan sandbox.Size, 1)}
 	e.config = sandbox.ExecConfig{
-		Pid: st.Pid, Process: process, Seccomp: seccomp, Cgroups: st.Cgroups,
+		Pid: st.Pid, Process: process, Seccomp: seccomp, Cgroups: st.Cgroups, Owners: m.owners,
 		Signals: e.signals, Resize: e.resize,
 		Started: func(s sandbox.Started) {
 			e.mu.Lock()

@@ -24,7 +24,7 @@ func (m *monitor) started(s sandbox.Started, n *network.Network) {
 		*st = State{
 			Status: StatusRunning, Pid: s.Pid, Monitor: os.Getpid(), Boot: bootID(), Started: time.Now().UTC(),
 			Cgroups: s.Cgroups, Restarts: st.Restarts, Stopped: st.Stopped, LogError: st.LogError,
-			Network: n.Info, Warnings: n.Notes,
+			Network: n.Info, Warnings: n.Notes, Owner: s.Owner,
 		}
 	})
 	m.mu.Lock()

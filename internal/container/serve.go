@@ -103,6 +103,8 @@ func (m *monitor) answer(conn net.Conn, q request) (r reply, ok bool) {
 			return m.update(*q.Update), true
 		}
 		err = errFrame
+	case opOwner:
+		err = m.recordOwner(q.Owner)
 	default:
 		err = fmt.Errorf("unknown request %q", q.Op)
 	}

@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"nacre/internal/registry/store"
+	"nacre/internal/rootfs"
 
 	"golang.org/x/sys/unix"
 
@@ -54,6 +55,8 @@ type State struct {
 	Cgroups   []string     `json:"cgroups,omitempty"` // directories, while it runs
 	Freezer   string       `json:"freezer,omitempty"` // the cgroup by which it was paused
 	Network   network.Info `json:"network,omitzero"`  // what it got, while it runs
+	// Owner is whose everything is that it made: the one user of its user namespace; nil: it is as it shows.
+	Owner *rootfs.Owner `json:"owner,omitempty"`
 }
 
 // HealthState is what health checks found.

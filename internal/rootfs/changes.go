@@ -54,6 +54,10 @@ func Changes(ctx context.Context, m Mount, lower *FS, o ChangesOptions) iter.Seq
 		if c.note == nil {
 			c.note = func(string) {}
 		}
+		if len(m.Links) > 0 {
+			c.below = m.Links
+			c.owners.moved = c.movedFrom
+		}
 		c.skips(o.Skip)
 		if err := c.run(); err != nil && err != errStopped {
 			yield(layer.File{}, fmt.Errorf("changes: %w", err))
@@ -71,6 +75,7 @@ type changes struct {
 	note    func(string)
 	consume bool
 	owners  owners
+	below   []LinkOwner // of the layers, where trees could not record them
 
 	root    int             // descriptor of upper
 	skip    map[string]bool // names to leave out

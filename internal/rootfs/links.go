@@ -2,6 +2,7 @@ package rootfs
 
 import (
 	"context"
+	"strings"
 
 	"github.com/opencontainers/go-digest"
 	"golang.org/x/sys/unix"
@@ -48,4 +49,41 @@ type LinkOwner struct {
 func isSpecial(e *layer.Entry) bool {
 	kind := e.Mode & unix.S_IFMT
 	return !e.Whiteout && !e.Hard && kind != unix.S_IFREG && kind != unix.S_IFDIR
+}
+
+// movedFrom finds the owner of a link that a layer below has under a name that is gone: overlay copies it with its time and
+// target, and no mark of where it came from.
+func (c *changes) movedFrom(f *layer.File) (Owner, bool) {
+	for _, l := range c.below {
+		if l.MTime != f.ModTime.UnixNano() {
+			continue
+		}
+		n, err := c.lower.lookup(l.Path)
+		if err == nil && n != nil && sameSpecial(&n.stat.Entry, &f.Entry) && c.gone(l.Path) {
+			return l.Owner, true
+		}
+	}
+	return Owner{}, false
+}
+
+// gone tells whether the writable side hides a name of the layers below.
+func (c *changes) gone(name string) bool {
+	at, opaque := fdPath(c.root), false
+	parts := strings.Split(name, "/")
+	for i, part := range parts {
+		at += "/" + part
+		var st unix.Stat_t
+		if err := unix.Lstat(at, &st); err != nil {
+			return opaque
+		}
+		kind := st.Mode & unix.S_IFMT
+		if kind != unix.S_IFDIR {
+			// At the end of the name it may be the link itself, changed.
+			return i < len(parts)-1 || kind == unix.S_IFCHR && st.Rdev == 0
+		}
+		mark := make([]byte, 1)
+		n, err := unix.Lgetxattr(at, c.mark+"opaque", mark)
+		opaque = opaque || err == nil && n == 1 && mark[0] == 'y'
+	}
+	return true // a directory has its name
 }

@@ -40,6 +40,9 @@ type Recorded struct {
 	Path string // in the root, without leading slash, when it got its owner
 	Ino  uint64
 	Born unix.StatxTimestamp // tells inodes apart that had the same number one after the other
+	// MTime is its time, in nanoseconds since 1970: overlay shows what it copied from below by another number when it is mounted
+	// anew, and with that time.
+	MTime int64
 	Owner
 }
 
@@ -145,6 +148,7 @@ type owners struct {
 	newOwner *Owner // of what was made there, where it shows as somebody else's
 	byInode  map[uint64]Recorded
 	byPath   map[string]Recorded
+	moved    func(f *layer.File) (Owner, bool) // finds links of the layers below that have another name now; may be nil
 }
 
 func newOwners(m Mount, o ChangesOptions) owners {
@@ -182,6 +186,11 @@ func (w *owners) settle(f *layer.File, dir int, base string, m marks, below func
 	}
 	if n == nil || !sameSpecial(&n.stat.Entry, &f.Entry) {
 		w.made(f)
+		if w.moved != nil {
+			if o, ok := w.moved(f); ok {
+				f.UID, f.GID = o.UID, o.GID
+			}
+		}
 	} else if e := &n.stat.Entry; !HasOwner(e.UID, e.GID) {
 		f.UID, f.GID = e.UID, e.GID
 	}
@@ -206,12 +215,12 @@ func (w *owners) find(name string, dir int, base string) (Recorded, bool) {
 		return Recorded{}, false
 	}
 	var st unix.Statx_t
-	if err := unix.Statx(dir, base, unix.AT_SYMLINK_NOFOLLOW, unix.STATX_INO|unix.STATX_BTIME, &st); err != nil {
+	if err := unix.Statx(dir, base, unix.AT_SYMLINK_NOFOLLOW, unix.STATX_INO|unix.STATX_BTIME|unix.STATX_MTIME, &st); err != nil {
 		return Recorded{}, false
 	}
 	if r, ok := w.byInode[st.Ino]; ok && r.Born == st.Btime {
 		return r, true
 	}
 	r, ok := w.byPath[path.Clean(name)]
-	return r, ok && r.Ino != st.Ino
+	return r, ok && r.Ino != st.Ino && r.MTime == st.Mtime.Sec*1e9+int64(st.Mtime.Nsec)
 }

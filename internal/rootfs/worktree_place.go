@@ -191,7 +191,9 @@ func (t *WorkTree) openDir(dir int, name string) (int, error) {
 }
 
 // makeDirs gives a directory of the root, made with those above it where it is not there. Symlinks are followed.
-func (t *WorkTree) makeDirs(name string) (*heldDir, error) {
+func (t *WorkTree) makeDirs(name string) (*heldDir, error) { return t.makeDirsAt(name, 0) }
+
+func (t *WorkTree) makeDirsAt(name string, depth int) (*heldDir, error) {
 	fd, err := t.openDir(t.root, name)
 	if err == nil {
 		return t.hold(fd)
@@ -199,13 +201,22 @@ func (t *WorkTree) makeDirs(name string) (*heldDir, error) {
 	if !errors.Is(err, unix.ENOENT) || name == "/" {
 		return nil, &os.PathError{Op: "open", Path: name, Err: err}
 	}
-	parent, err := t.makeDirs(path.Dir(name))
+	parent, err := t.makeDirsAt(path.Dir(name), depth)
 	if err != nil {
 		return nil, err
 	}
 	base := path.Base(name)
-	if err := unix.Mkdirat(parent.fd, base, 0o755); err != nil {
-		return nil, &os.PathError{Op: "mkdir", Path: name, Err: err} // a symlink to nowhere is there
+	err = unix.Mkdirat(parent.fd, base, 0o755)
+	if errors.Is(err, unix.EEXIST) && depth < maxFollowed { // a symlink to what is not there yet
+		if link, lerr := readlink(parent.fd, base, 0); lerr == nil {
+			if !path.IsAbs(link) {
+				link = path.Join("/", parent.name, link)
+			}
+			return t.makeDirsAt(path.Clean(link), depth+1)
+		}
+	}
+	if err != nil {
+		return nil, &os.PathError{Op: "mkdir", Path: name, Err: err}
 	}
 	if err := unix.Fchmodat(parent.fd, base, 0o755, 0); err != nil {
 		return nil, &os.PathError{Op: "chmod", Path: name, Err: err}

@@ -25,6 +25,9 @@ func (c *child) runJoined() error {
 		return err
 	}
 	newKeyring()
+	if err := c.findRoot(); err != nil {
+		return err
+	}
 	for _, step := range []func() error{c.openTerminals, c.makeTerminal, c.becomeUser} {
 		if err := step(); err != nil {
 			return err
@@ -52,5 +55,21 @@ func (c *child) openTerminals() error {
 		return fail("open /dev/pts", errors.New("it is no file system of terminals"))
 	}
 	c.pts = fd
+	return nil
+}
+
+// findRoot finds out which mount is the root: see owners.go.
+func (c *child) findRoot() error {
+	if len(c.OwnerFilter) == 0 {
+		return nil
+	}
+	fd, err := unix.Open("/", unix.O_PATH|unix.O_DIRECTORY|unix.O_CLOEXEC, 0)
+	if err != nil {
+		return fail("open root", err)
+	}
+	defer unix.Close(fd)
+	if c.mountID, err = mountID(fd); err != nil {
+		return fail("open root", err)
+	}
 	return nil
 }

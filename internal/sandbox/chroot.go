@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"os"
 	"slices"
+	"sync"
 	"syscall"
 
 	"nacre/internal/rootfs"
@@ -134,9 +135,15 @@ func (r *runner) inTree(ctx context.Context) error {
 		r.streams.abandon()
 		return fail("start", err)
 	}
-	defer unix.Close(above)
-	end := func() { unix.Shutdown(above, unix.SHUT_WR) } // it kills all there is, and ends
-	stop := context.AfterFunc(ctx, end)
+	var ending sync.Mutex
+	gone := false
+	stop := context.AfterFunc(ctx, func() {
+		ending.Lock()
+		defer ending.Unlock()
+		if !gone {
+			unix.Shutdown(above, unix.SHUT_WR) // it kills all there is, and ends
+		}
+	})
 	startErr := r.receive(ctx)
 	if startErr == nil {
 		if r.Started != nil && r.starting {
@@ -146,6 +153,13 @@ func (r *runner) inTree(ctx context.Context) error {
 	}
 	ended := readEnd(above)
 	<-r.done
+	ending.Lock()
+	gone = true
+	unix.Close(above)
+	ending.Unlock()
+	if len(ended) != endSize {
+		killOrphans()
+	}
 	if stop(); startErr != nil {
 		r.streams.abandon()
 	}
@@ -187,6 +201,7 @@ func (r *runner) treeResult(ctx context.Context, startErr error, end []byte) err
 // its end is told, and which ends it when it is closed.
 func (r *runner) startAbove() (int, error) {
 	OwnDescriptors()
+	adoptOrphans()
 	null, err := devNull()
 	if err != nil {
 		return -1, err

@@ -8,6 +8,7 @@ import (
 	"runtime"
 	"strconv"
 	"strings"
+	"sync"
 	"syscall"
 	"time"
 
@@ -98,6 +99,35 @@ func parentOf(dir string) string {
 		return ""
 	}
 	return fields[1]
+}
+
+// adoptOrphans has what a process above leaves behind become ours, should somebody have killed that.
+var adoptOrphans = sync.OnceFunc(func() { unix.Prctl(unix.PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0) })
+
+// killOrphans kills what has become ours and has another root than we have: no process that we start ourselves has. Of
+// those of other users nobody without more rights may see the root, which tells them as well.
+func killOrphans() {
+	self := strconv.Itoa(os.Getpid())
+	for {
+		found := false
+		list, _ := filepath.Glob("/proc/[0-9]*")
+		for _, dir := range list {
+			pid, err := strconv.Atoi(filepath.Base(dir))
+			if err != nil || parentOf(dir) != self {
+				continue
+			}
+			root, err := os.Readlink(dir + "/root")
+			if err == nil && root == "/" || errors.Is(err, unix.ENOENT) {
+				continue
+			}
+			found = true
+			killChild(pid, dir, self)
+			unix.Wait4(pid, nil, 0, nil)
+		}
+		if !found {
+			return
+		}
+	}
 }
 
 // chroot makes the tree the root. What is open that leads out of it is closed before the program is executed.

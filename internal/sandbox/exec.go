@@ -27,6 +27,9 @@ type ExecConfig struct {
 	// Cgroups are the directories of the sandbox's cgroups (Started.Cgroups), which it becomes a member of.
 	Cgroups []string
 
+	// Owners are those of the sandbox's own Config.
+	Owners *Owners
+
 	// As in Config.
 	Stdin          io.Reader
 	Stdout, Stderr io.Writer
@@ -49,9 +52,10 @@ func Exec(ctx context.Context, c ExecConfig) (Status, error) {
 	if err != nil {
 		return Status{}, fail("exec", err)
 	}
-	r := runner{plan: p, Config: &Config{
-		Spec:  &specs.Spec{Process: c.Process, Linux: &specs.Linux{}},
-		Stdin: c.Stdin, Stdout: c.Stdout, Stderr: c.Stderr, Signals: c.Signals, Resize: c.Resize, Started: c.Started,
+	r := runner{plan: p, joined: true, Config: &Config{
+		Owners: c.Owners,
+		Spec:   &specs.Spec{Process: c.Process, Linux: &specs.Linux{}},
+		Stdin:  c.Stdin, Stdout: c.Stdout, Stderr: c.Stderr, Signals: c.Signals, Resize: c.Resize, Started: c.Started,
 	}}
 	defer r.watch.end()
 	if err := r.streams.open(r.Config); err != nil {
@@ -119,6 +123,9 @@ func newExecPlan(c *ExecConfig) (p *plan, err error) {
 	if p.Rlimits, err = newRlimits(s.Rlimits); err != nil {
 		return nil, err
 	}
+	if err := p.joinOwners(c.Pid); err != nil {
+		return nil, err
+	}
 	if c.Seccomp != nil {
 		if p.Filter, err = seccompProgram(c.Seccomp); err != nil {
 			return nil, err
@@ -138,4 +145,34 @@ func sameNamespace(pid int, kind string) bool {
 	ours, err := os.Readlink("/proc/self/ns/" + kind)
 	theirs, err2 := os.Readlink(fmt.Sprintf("/proc/%d/ns/%s", pid, kind))
 	return err == nil && err2 == nil && ours == theirs
+}
+
+// joinOwners has chowns recorded as those of the sandbox's first process are, where there is one id. Nobody can become a user there
+// that the sandbox's namespace lacks.
+func (p *plan) joinOwners(pid int) (err error) {
+	if !oneID() {
+		return nil
+	}
+	if ids := countedIDs(pid); !ids[p.User.UID] {
+		return fmt.Errorf("user %d is not to be had: where the user namespace has one id (isolation single), a container has one user", p.User.UID)
+	}
+	if p.User.UID == 0 && sameNamespace(pid, "user") {
+		p.OwnerFilter, err = ownerFilter()
+	}
+	return err
+}
+
+// countedIDs are the users of a process's namespace, which has few.
+func countedIDs(pid int) map[uint32]bool {
+	ids := map[uint32]bool{}
+	text, _ := os.ReadFile(fmt.Sprintf("/proc/%d/uid_map", pid))
+	for line := range strings.Lines(string(text)) {
+		var first, outside, count uint32
+		if _, err := fmt.Sscan(line, &first, &outside, &count); err == nil {
+			for i := range min(count, 1<<16) {
+				ids[first+i] = true
+			}
+		}
+	}
+	return ids
 }

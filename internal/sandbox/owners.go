@@ -34,8 +34,11 @@ var (
 
 // recordsOwners tells whether a sandbox is one whose chowns are recorded: root, as the one id there is.
 func recordsOwners(s *specs.Spec) bool {
-	return inUserns() && s.Process.User.UID == 0 && len(s.Linux.UIDMappings) == 0 && !rootfs.HasOwner(1, 1) && !rootfs.HasOwner(33, 33)
+	return s.Process.User.UID == 0 && len(s.Linux.UIDMappings) == 0 && oneID()
 }
+
+// oneID tells whether our user namespace lacks the owners that images have.
+func oneID() bool { return inUserns() && !rootfs.HasOwner(1, 1) && !rootfs.HasOwner(33, 33) }
 
 // ownerFilter is the program that hands us chowns. It comes before that of the spec.
 func ownerFilter() ([]byte, error) {
@@ -132,13 +135,13 @@ func (r *runner) startOwners(listener int, text string) error {
 		unix.Close(listener)
 		return fail("record owners", err)
 	}
-	r.owners = &ownerServer{listener: listener, stop: stop, root: root, links: map[uint64]rootfs.Recorded{}}
-	for _, l := range r.Root.Links {
-		if r.owners.below == nil {
-			r.owners.below = map[string]rootfs.LinkOwner{}
-		}
-		r.owners.below[l.Path] = l
+	if r.Owners == nil {
+		r.Owners = NewOwners(nil, nil)
 	}
+	if !r.joined {
+		r.Owners.setBelow(r.Root.Links)
+	}
+	r.owners = &ownerServer{Owners: r.Owners, listener: listener, stop: stop, root: root}
 	for range min(4, runtime.GOMAXPROCS(0)) {
 		r.owners.serving.Go(r.owners.serve)
 	}

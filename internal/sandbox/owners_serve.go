@@ -2,9 +2,7 @@ package sandbox
 
 import (
 	"errors"
-	"maps"
 	"runtime"
-	"slices"
 	"strconv"
 	"sync"
 	"unsafe"
@@ -20,14 +18,11 @@ import (
 // caller's root and working directory, as the kernel would: on a thread that has the caller's root for its own. A
 // program that changes the name it gave meanwhile fools nobody but itself.
 type ownerServer struct {
+	*Owners
 	listener int
 	stop     int    // an eventfd(2)
 	root     uint64 // the mount of the root: elsewhere nothing is recorded
 	serving  sync.WaitGroup
-
-	below map[string]rootfs.LinkOwner // by path: of the layers
-	mu    sync.Mutex
-	links map[uint64]rootfs.Recorded // by inode
 }
 
 // ownerThread is one of its threads, with a root of its own.
@@ -69,7 +64,19 @@ func (o *ownerServer) end() []rootfs.Recorded {
 	o.serving.Wait()
 	unix.Close(o.stop)
 	unix.Close(o.listener)
-	return slices.Collect(maps.Values(o.links))
+	return o.list()
+}
+
+// linger lets the service go on for as long as there is a process of it: the first one's end is not that of others.
+func (o *ownerServer) linger() {
+	if o == nil {
+		return
+	}
+	go func() {
+		o.serving.Wait()
+		unix.Close(o.stop)
+		unix.Close(o.listener)
+	}()
 }
 
 func (o *ownerServer) serve() {
@@ -221,18 +228,19 @@ func (r request) apply(o rootfs.Owner) rootfs.Owner {
 
 // recordLink keeps the owner of what cannot have an attribute.
 func (o *ownerThread) recordLink(fd int, st *unix.Statx_t, r request) {
-	below := o.belowOwner(fd, st)
+	owner, _ := o.ofLink(fd, st)
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	was := o.links[st.Ino]
 	if was.Born != st.Btime {
-		was = rootfs.Recorded{Ino: st.Ino, Born: st.Btime, Owner: below}
+		was = rootfs.Recorded{Ino: st.Ino, Born: st.Btime, Owner: owner}
 	}
 	if path := o.path(fd); path != "" {
 		was.Path = path
 	}
+	was.MTime = mtimeOf(st)
 	was.Owner = r.apply(was.Owner)
-	o.links[st.Ino] = was
+	o.record(was)
 }
 
 // path is where in the root fd is; empty where that is not known.
@@ -254,8 +262,32 @@ func (o *ownerThread) belowOwner(fd int, st *unix.Statx_t) rootfs.Owner {
 		return rootfs.Owner{}
 	}
 	l, ok := o.below[o.path(fd)]
-	if !ok || l.MTime != st.Mtime.Sec*1e9+int64(st.Mtime.Nsec) {
+	if !ok || l.MTime != mtimeOf(st) {
 		return rootfs.Owner{}
 	}
 	return l.Owner
+}
+
+func mtimeOf(st *unix.Statx_t) int64 { return st.Mtime.Sec*1e9 + int64(st.Mtime.Nsec) }
+
+// ofLink is the owner of what cannot have an attribute; false: none is known, and it is as it shows.
+func (o *ownerThread) ofLink(fd int, st *unix.Statx_t) (rootfs.Owner, bool) {
+	o.mu.Lock()
+	r, ok := o.links[st.Ino]
+	some := len(o.known) > 0
+	o.mu.Unlock()
+	if ok && r.Born == st.Btime {
+		return r.Owner, true
+	}
+	if some {
+		path := o.path(fd)
+		o.mu.Lock()
+		r, ok = o.known[path]
+		o.mu.Unlock()
+		if ok && r.Ino != st.Ino && r.MTime == mtimeOf(st) {
+			return r.Owner, true
+		}
+	}
+	owner := o.belowOwner(fd, st)
+	return owner, owner != rootfs.Owner{}
 }

@@ -42,14 +42,7 @@ func (o *ownerThread) answerStatx(fd int, r request, n *notification, owner root
 // ownerOf finds the owner recorded of a file in the root; false: it is root, as it shows.
 func (o *ownerThread) ownerOf(fd int, st *unix.Statx_t) (rootfs.Owner, bool) {
 	if kind := st.Mode & unix.S_IFMT; kind != unix.S_IFREG && kind != unix.S_IFDIR {
-		o.mu.Lock()
-		r, ok := o.links[st.Ino]
-		o.mu.Unlock()
-		if ok && r.Born == st.Btime {
-			return r.Owner, r.Owner != rootfs.Owner{}
-		}
-		owner := o.belowOwner(fd, st)
-		return owner, owner != rootfs.Owner{}
+		return o.ofLink(fd, st)
 	}
 	owner, _, err := o.recorded(fd)
 	return owner, err == nil && owner != rootfs.Owner{}

@@ -59,6 +59,7 @@ type runner struct {
 	owners   *ownerServer
 	hookErr  error // of hooks that follow the start
 	starting bool  // the child was about to execute the program
+	joined   bool  // the sandbox was there before
 }
 
 // runHooked is run with all that only hooks need around it.
@@ -119,7 +120,7 @@ func (r *runner) follow(ctx context.Context) (Status, error) {
 			Warm(r.Spec)
 		}
 		if r.Started != nil && r.starting {
-			r.Started(Started{Pid: r.process.Pid, Cgroups: r.cgroup.dirs})
+			r.Started(Started{Pid: r.process.Pid, Cgroups: r.cgroup.dirs, Owner: r.status.Owner})
 		}
 		r.streams.run(r.Config)
 		r.poststart(ctx)
@@ -326,7 +327,11 @@ func (r *runner) result(ctx context.Context, startErr error) (Status, error) {
 		return r.status, fmt.Errorf("wait for process: %w", r.err)
 	}
 	r.finish(r.state)
-	r.status.Recorded = r.owners.end()
+	if r.joined {
+		r.owners.linger()
+	} else {
+		r.status.Recorded = r.owners.end()
+	}
 	switch {
 	case ctx.Err() != nil && r.status.Signal == syscall.SIGKILL:
 		return r.status, context.Cause(ctx)

@@ -58,6 +58,8 @@ type Config struct {
 	Created func(ctx context.Context, pid int) error
 	// Started is called once the program is executed, before its output is read.
 	Started func(Started)
+	// Owners are those of links, where owners are recorded; nil: they begin with this Run.
+	Owners *Owners
 	// Signals are sent on to the process; the caller closes it or leaves it open.
 	Signals <-chan os.Signal
 	// Resize gives new sizes of the terminal, where Spec.Process.Terminal is set.
@@ -68,6 +70,8 @@ type Config struct {
 type Started struct {
 	Pid     int      // as we see it
 	Cgroups []string // directories that were made for it; they go with it
+	// Owner is as in Status.
+	Owner *rootfs.Owner
 }
 
 // File is a file that is mounted over a path of the root.

@@ -18,6 +18,8 @@ import (
 type ArchiveOptions struct {
 	Follow bool         // what src itself leads to, if it is a symlink
 	Note   func(string) // is told what is left out
+	// Owner tells the owner of what a descriptor is; nil: as it shows.
+	Owner func(fd int, st *unix.Stat_t) (uid, gid int)
 }
 
 // Archive writes what is at src, with all below it, as entries of a tar in which src is called name; "." is for what is
@@ -35,7 +37,10 @@ func (t *Tree) Archive(ctx context.Context, w *tar.Writer, src, name string, o A
 	if o.Note == nil {
 		o.Note = func(string) {}
 	}
-	a := archiver{ctx: ctx, tar: w, note: o.Note, links: map[inode]string{}, buf: make([]byte, 256<<10)}
+	if o.Owner == nil {
+		o.Owner = func(_ int, st *unix.Stat_t) (uid, gid int) { return int(st.Uid), int(st.Gid) }
+	}
+	a := archiver{ctx: ctx, tar: w, note: o.Note, owner: o.Owner, links: map[inode]string{}, buf: make([]byte, 256<<10)}
 	return a.entry(fd, name)
 }
 
@@ -45,6 +50,7 @@ type archiver struct {
 	ctx   context.Context
 	tar   *tar.Writer
 	note  func(string)
+	owner func(fd int, st *unix.Stat_t) (uid, gid int)
 	links map[inode]string // names of files that have several
 	buf   []byte
 }
@@ -58,8 +64,9 @@ func (a *archiver) entry(fd int, name string) error {
 	if err != nil {
 		return err
 	}
+	uid, gid := a.owner(fd, &info.Stat_t)
 	h := &tar.Header{
-		Name: name, Mode: int64(info.Mode & 0o7777), Uid: int(info.Uid), Gid: int(info.Gid),
+		Name: name, Mode: int64(info.Mode & 0o7777), Uid: uid, Gid: gid,
 		ModTime: time.Unix(info.Mtim.Unix()), Format: tar.FormatPAX,
 	}
 	switch info.Mode & unix.S_IFMT {

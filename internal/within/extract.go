@@ -21,6 +21,8 @@ type ExtractOptions struct {
 	Owner *Owner       // of everything
 	Own   bool         // everything is of whoever we are
 	Note  func(string) // is told what is left out
+	// Give makes somebody the owner of what a descriptor is, by whatever is taken for that; nil: by chown.
+	Give func(ctx context.Context, fd int, st *unix.Stat_t, uid, gid int) error
 }
 
 // Extract writes the entries of a tar below dir, which must be a directory. Files that are there are replaced, never
@@ -274,9 +276,7 @@ func (x *extractor) dress(fd int, name string, h *tar.Header) error {
 		owner = &Owner{h.Uid, h.Gid}
 	}
 	if owner != nil {
-		// Who does not exist in our user namespace cannot own anything: it stays ours.
-		err := unix.Fchownat(fd, "", owner.UID, owner.GID, unix.AT_EMPTY_PATH)
-		if err != nil && !errors.Is(err, unix.EINVAL) {
+		if err := x.give(fd, owner); err != nil {
 			return pathError("chown", name, err)
 		}
 	}
@@ -325,4 +325,20 @@ func (x *extractor) setTimes() error {
 		}
 	}
 	return nil
+}
+
+func (x *extractor) give(fd int, owner *Owner) error {
+	if x.o.Give == nil {
+		// Who does not exist in our user namespace cannot own anything: it stays ours.
+		err := unix.Fchownat(fd, "", owner.UID, owner.GID, unix.AT_EMPTY_PATH)
+		if errors.Is(err, unix.EINVAL) {
+			return nil
+		}
+		return err
+	}
+	var st unix.Stat_t
+	if err := unix.Fstat(fd, &st); err != nil {
+		return err
+	}
+	return x.o.Give(x.ctx, fd, &st, owner.UID, owner.GID)
 }

@@ -57,12 +57,13 @@ func (c *checker) tree(ctx context.Context, d digest.Digest) error {
 // differs says how the file at path is not the entry st, or "".
 func differs(l *layer.Layer, st *layer.Stat, path string) string {
 	var have unix.Stat_t
-	if err := unix.Lstat(path, &have); err != nil {
-		return "is missing"
-	}
 	kind := st.Mode & unix.S_IFMT
-	if (kind == unix.S_IFCHR || kind == unix.S_IFBLK) && have.Mode&unix.S_IFMT == unix.S_IFREG {
-		return "" // devices take privileges; without them a file stands in
+	err := unix.Lstat(path, &have)
+	if device := kind == unix.S_IFCHR || kind == unix.S_IFBLK; device && (err != nil || have.Mode&unix.S_IFMT == unix.S_IFREG) {
+		return "" // devices take privileges; without them they are left out, or a file stands in
+	}
+	if err != nil {
+		return "is missing"
 	}
 	if have.Mode&unix.S_IFMT != kind {
 		return "is of another type"
