@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"path"
+	"slices"
 	"strings"
 	"time"
 
@@ -62,6 +63,7 @@ type extractor struct {
 	parentName string // of the directory that is open as parent; -1: none is
 	parent     int
 	times      []dirTime
+	left       []string // devices that could not be made
 }
 
 // dirTime is the time a directory gets when nothing is written to it any more.
@@ -245,6 +247,10 @@ func pwrite(fd int, p []byte, at int64) error {
 // link makes a name more of a file that came before.
 func (x *extractor) link(name, base string, h *tar.Header) error {
 	fd, err := x.tree.openat(x.path(h.Linkname), unix.O_PATH|unix.O_NOFOLLOW, 0)
+	if errors.Is(err, unix.ENOENT) && slices.Contains(x.left, x.path(h.Linkname)) {
+		x.left = append(x.left, name)
+		return nil
+	}
 	if err != nil {
 		return pathError("link", x.path(h.Linkname), err)
 	}
@@ -264,6 +270,7 @@ func (x *extractor) device(name, base string, h *tar.Header) (done bool, err err
 	err = unix.Mknodat(x.parent, base, mode|0o600, int(unix.Mkdev(uint32(h.Devmajor), uint32(h.Devminor))))
 	if errors.Is(err, unix.EPERM) {
 		x.o.Note(fmt.Sprintf("device %s is left out: it takes root to make it", name))
+		x.left = append(x.left, name)
 		return false, nil
 	}
 	return err == nil, pathError("mknod", name, err)
