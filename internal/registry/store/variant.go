@@ -34,15 +34,21 @@ type ImageTree struct {
 	Disk     int64 // of all variants and the index; what several need is counted once
 }
 
-// Trees tells what images consist of, with what that takes of the disk.
+// Trees tells what images consist of, with what that takes of the disk. Images that were removed since they were listed are
+// left out.
 func (s *Store) Trees(ctx context.Context, images []Image) ([]ImageTree, error) {
 	g, err := s.loadNeeds(ctx)
 	if err != nil {
 		return nil, err
 	}
-	trees := make([]ImageTree, len(images))
-	for i, img := range images {
+	var trees []ImageTree
+	for _, img := range images {
 		list, err := s.Variants(ctx, img)
+		if errors.Is(err, registry.ErrAbsent) {
+			if ok, herr := s.hasImage(ctx, s.db, img.Target.Digest); herr == nil && !ok {
+				continue
+			}
+		}
 		if err != nil {
 			return nil, err
 		}
@@ -51,7 +57,7 @@ func (s *Store) Trees(ctx context.Context, images []Image) ([]ImageTree, error) 
 				list[j].Disk = g.disk(list[j].Target.Digest)
 			}
 		}
-		trees[i] = ImageTree{Image: img, Variants: list, Disk: g.disk(img.Target.Digest)}
+		trees = append(trees, ImageTree{Image: img, Variants: list, Disk: g.disk(img.Target.Digest)})
 	}
 	return trees, nil
 }
@@ -62,6 +68,9 @@ func (s *Store) Variants(ctx context.Context, img Image) ([]Variant, error) {
 	for i := range list {
 		if err == nil && list[i].Present {
 			err = s.measure(ctx, &list[i])
+		}
+		if errors.Is(err, registry.ErrAbsent) && image.IsIndex(img.Target.MediaType) && !s.hasBlobRow(ctx, list[i].Target.Digest) {
+			list[i].Present, err = false, nil // removed just now
 		}
 	}
 	if err != nil {

@@ -2,6 +2,8 @@ package store_test
 
 import (
 	"errors"
+	"os"
+	"path/filepath"
 	"strings"
 	"testing"
 	"time"
@@ -72,6 +74,40 @@ func TestVariants(t *testing.T) {
 	}
 	if one := trees[1].Variants; len(one) != 1 || one[0].ID != plain.ID || one[0].Size != plain.Size || one[0].Disk != trees[1].Disk || !one[0].Present {
 		t.Errorf("%+v", trees[1])
+	}
+}
+
+// TestTreesGone: what was removed since it was listed is no error.
+func TestTreesGone(t *testing.T) {
+	s := open(t)
+	ctx := t.Context()
+	img, manifests := indexed(t, s, "multi", defaultPlatform, otherPlatform)
+	l, err := s.Lease(ctx)
+	if err != nil {
+		t.Fatal(err)
+	}
+	plain, err := s.PutImage(ctx, l, assemble(t, config(9)), refs("plain"))
+	if err == nil {
+		err = l.Release()
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, _, err := s.Remove(ctx, "plain", store.RemoveOptions{}); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := s.RemoveVariant(ctx, img, manifests[1].Digest, func(store.ContainerRow) bool { return false }); err != nil {
+		t.Fatal(err)
+	}
+	trees, err := s.Trees(ctx, []store.Image{plain, img})
+	if err != nil || len(trees) != 1 || !trees[0].Variants[0].Present || trees[0].Variants[1].Present {
+		t.Errorf("%+v, %v", trees, err)
+	}
+	if err := os.Remove(filepath.Join(s.LayerDir(digest.FromString("")), "..", "..", "blobs", "sha256", img.Target.Digest.Encoded())); err != nil {
+		t.Fatal(err)
+	}
+	if trees, err := s.Trees(ctx, []store.Image{img}); !errors.Is(err, registry.ErrAbsent) {
+		t.Errorf("of an image that is damaged: %+v, %v", trees, err)
 	}
 }
 
