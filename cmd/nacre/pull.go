@@ -124,10 +124,7 @@ func (f pullFlags) pull(ctx context.Context, a *app, ref registry.Ref, p *image.
 		what = ref.Digest.String()
 	}
 	if !f.quiet {
-		_, path, _ := strings.Cut(ref.Repo, "/")
-		if !strings.HasPrefix(ref.Repo, "docker.io/") {
-			path = ref.Repo
-		}
+		_, path, _ := strings.Cut(ref.Repo, "/") // without the domain, as docker has it
 		fmt.Fprintf(a.stdout, "%s: Pulling from %s\n", what, path)
 	}
 	pr, err := a.newTransfer("Pulling", f.progress, f.quiet)

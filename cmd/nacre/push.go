@@ -4,12 +4,14 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net/http"
 	"strconv"
 	"strings"
 
 	"nacre/internal/layer"
 	"nacre/internal/registry"
 	"nacre/internal/registry/compressed"
+	"nacre/internal/registry/remote"
 
 	"github.com/spf13/cobra"
 )
@@ -140,6 +142,9 @@ func (f pushFlags) push(ctx context.Context, a *app, ref registry.Ref, o compres
 		return err
 	}
 	d, err := f.send(ctx, a, ref, img, o)
+	if e := (*remote.Error)(nil); errors.As(err, &e) && (errors.Is(e, remote.ErrUnauthorized) || errors.Is(e, remote.ErrDenied)) {
+		err = &refusedError{e}
+	}
 	if err != nil {
 		return fmt.Errorf("push %s: %w", ref.Familiar(), err)
 	}
@@ -150,6 +155,19 @@ func (f pushFlags) push(ctx context.Context, a *app, ref registry.Ref, o compres
 	fmt.Fprintf(a.stdout, "%s: digest: %s size: %d\n", ref.Tag, d.Digest, d.Size)
 	return nil
 }
+
+// refusedError is that a registry does not let us in, whichever part of an image was the first to be told so.
+type refusedError struct{ said *remote.Error }
+
+func (e *refusedError) Error() string {
+	text := fmt.Sprintf("%s: %d %s", e.said.Host, e.said.Status, http.StatusText(e.said.Status))
+	if e.said.Detail != "" {
+		text += ": " + e.said.Detail
+	}
+	return fmt.Sprintf("%s (%v)", text, e.said.Unwrap())
+}
+
+func (e *refusedError) Unwrap() error { return e.said }
 
 // noImageToPush is docker's error, in its words.
 type noImageToPush struct{ ref registry.Ref }

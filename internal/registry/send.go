@@ -37,7 +37,13 @@ func CopyBlob(ctx context.Context, dst Writer, to string, src Reader, from strin
 
 // sendBlob copies one blob unless dst has it.
 func (t *transfer) sendBlob(ctx context.Context, d Descriptor) error {
-	return t.step(d, func(s *step) error {
+	return t.step(d, func(s *step) (err error) {
+		defer func() {
+			// That another blob failed, which ended this one, is told there.
+			if err != nil && ctx.Err() != nil && errors.Is(err, context.Cause(ctx)) {
+				err = ctx.Err()
+			}
+		}()
 		if ok, err := t.dst.Has(ctx, t.dstRepo, d); err != nil || ok {
 			s.cached = ok
 			return err
@@ -46,7 +52,7 @@ func (t *transfer) sendBlob(ctx context.Context, d Descriptor) error {
 			s.cached, s.note = err == nil, "mounted from "+from
 			return err
 		}
-		err := t.fetch(ctx, d, s, true)
+		err = t.fetch(ctx, d, s, true)
 		if s.offset > 0 && damaged(err) {
 			// What was kept of an earlier upload was not the beginning of d.
 			err = t.fetch(ctx, d, s, false)

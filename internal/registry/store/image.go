@@ -133,13 +133,19 @@ func (s *Store) images(ctx context.Context, q querier, where string, args ...any
 	if err := addChildren(ctx, q, images); err != nil {
 		return nil, s.fail(err)
 	}
+	// Newest first; what was made at the same time, such as one image in two forms, in the same order each time, for people.
 	slices.SortFunc(images, func(a, b Image) int {
-		if c := b.Created.Compare(a.Created); c != 0 {
-			return c
-		}
-		return strings.Compare(string(a.Target.Digest), string(b.Target.Digest))
+		return cmp.Or(b.Created.Compare(a.Created), strings.Compare(firstName(a), firstName(b)), cmp.Compare(a.Target.Digest, b.Target.Digest))
 	})
 	return images, nil
+}
+
+// firstName is what an image is sorted by among those as old as it is.
+func firstName(img Image) string {
+	if len(img.Names) == 0 {
+		return "\xff"
+	}
+	return img.Names[0].Repo + ":" + img.Names[0].Tag
 }
 
 func (v imageRow) image(platforms map[string]image.Platform) (Image, error) {

@@ -24,6 +24,7 @@ type model struct {
 	done     int
 	running  int
 	failed   bool
+	transfer bool // the steps are blobs, which print nothing: that they failed is all there is to say
 	warnings []event.Warning
 }
 
@@ -225,7 +226,7 @@ func (s *step) took(now time.Time) time.Duration {
 // escape sequences that could spoil it.
 func (m *model) writeFailures(b *bytes.Buffer, clean bool) {
 	for _, s := range m.order {
-		if s.err == nil || s.canceled {
+		if s.err == nil || s.canceled || len(s.tail) == 0 && m.transfer {
 			continue
 		}
 		fmt.Fprintf(b, "------\n > %s:\n", s.name)

@@ -80,6 +80,7 @@ func New(w io.Writer, o Options) *Printer {
 
 // newPrinter is New without the clockwork.
 func newPrinter(w io.Writer, o Options) *Printer {
+	transfer := o.Verb != ""
 	if o.Verb == "" {
 		o.Verb = "Building"
 	}
@@ -87,6 +88,7 @@ func newPrinter(w io.Writer, o Options) *Printer {
 		o.Now = time.Now
 	}
 	p := &Printer{w: w, opts: o, model: newModel(o.Now())}
+	p.model.transfer = transfer
 	if o.TTY {
 		p.screen = &screen{}
 	} else {
