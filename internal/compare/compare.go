@@ -154,7 +154,7 @@ func entries(a, b opener, sa, sb *layer.Stat, o Options) ([]Difference, error) {
 		va, inA := sa.Xattrs[name]
 		vb, inB := sb.Xattrs[name]
 		if inA != inB || va != vb {
-			list = append(list, Difference{Name: sa.Name, What: Attribute, Attr: name, First: quoted(va, inA), Second: quoted(vb, inB)})
+			list = append(list, Difference{Name: sa.Name, What: Attribute, Attr: name, First: value(name, va, inA), Second: value(name, vb, inB)})
 		}
 	}
 	if !o.SkipTimes {
@@ -183,9 +183,15 @@ func yes(b bool) string {
 	return "no"
 }
 
-func quoted(v string, there bool) string {
+// value is that of an attribute, as shown; empty where it is not there.
+func value(name, v string, there bool) string {
 	if !there {
 		return ""
+	}
+	if name == capabilityXattr {
+		if text, ok := capabilities(v); ok {
+			return text
+		}
 	}
 	return fmt.Sprintf("%q", clip(v))
 }

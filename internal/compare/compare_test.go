@@ -77,6 +77,11 @@ func TestLayers(t *testing.T) {
 			})},
 			want: []string{`f mode @0 line 0 0644 4755`, `f owner @0 line 0 0:0 5:6`, `f attribute user.a @0 line 0  "v"`,
 				`f time @0 line 0 1970-01-01T00:16:40Z 1970-01-01T00:16:41Z`}},
+		{name: "capabilities", a: []layer.File{file("f", "x")},
+			b: []layer.File{file("f", "x", func(f *layer.File) {
+				f.Xattrs = map[string]string{capabilityXattr: "\x01\x00\x00\x02\x00\x20\x00\x00" + strings.Repeat("\x00", 12)}
+			})},
+			want: []string{`f attribute security.capability @0 line 0  cap_net_raw=ep`}},
 		{name: "links", a: []layer.File{file("h1", ""), hard("h2", "h1"), object("l", unix.S_IFLNK|0o777, "x")},
 			b:    []layer.File{file("h1", ""), file("h2", ""), object("l", unix.S_IFLNK|0o777, "y")},
 			want: []string{`h2 type @0 line 0 hard link file`, `l target @0 line 0 x y`}},
