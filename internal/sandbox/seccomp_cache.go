@@ -18,9 +18,12 @@ func seccompProgram(p *specs.LinuxSeccomp) ([]byte, error) {
 	if prog, ok := programs.Load(key); ok {
 		return prog.([]byte), nil
 	}
-	prog, err := compileSeccomp(p)
-	if err != nil {
-		return nil, err
+	prog, ok := readyFilter(key)
+	if !ok {
+		var err error
+		if prog, err = compileSeccomp(p); err != nil {
+			return nil, err
+		}
 	}
 	programs.Store(key, prog)
 	return prog, nil
