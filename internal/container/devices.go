@@ -101,6 +101,9 @@ func (p *parts) addDevices(_ context.Context, s *Security) error {
 		}
 		if r := p.spec.Linux.Resources; r != nil {
 			rules = append(rules, r.Devices...)
+			for _, d := range r.Devices {
+				need = need || strings.Trim(allAccess, d.Access) != "" // some of the rights
+			}
 		}
 	}
 	for _, text := range s.DeviceRules {

@@ -8,6 +8,8 @@ import (
 	"errors"
 	"fmt"
 	"maps"
+	"os"
+	"path/filepath"
 	"slices"
 	"strconv"
 	"strings"
@@ -27,7 +29,12 @@ const (
 )
 
 // Dirs is where specs are if nobody says otherwise; of a device in several, the last counts.
-func Dirs() []string { return []string{cdi.DefaultStaticDir, cdi.DefaultDynamicDir} }
+func Dirs() []string {
+	if dirs := filepath.SplitList(os.Getenv("NACRE_CDI_SPEC_DIRS")); len(dirs) > 0 {
+		return dirs
+	}
+	return []string{cdi.DefaultStaticDir, cdi.DefaultDynamicDir}
+}
 
 // Set is the devices of this machine, as their specs were when it was opened.
 type Set struct {
