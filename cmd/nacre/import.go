@@ -2,12 +2,10 @@ package main
 
 import (
 	"context"
-	"errors"
 	"fmt"
-	"io"
+	"net/url"
 	"os"
 	"strconv"
-	"strings"
 	"time"
 
 	"nacre/internal/build"
@@ -27,11 +25,15 @@ type importFlags struct {
 func importCommand(a *app) *cobra.Command {
 	var f importFlags
 	cmd := &cobra.Command{
-		Use:   "import [OPTIONS] FILE|- [REPOSITORY[:TAG]]",
+		Use:   "import [OPTIONS] FILE|URL|- [REPOSITORY[:TAG]]",
 		Short: "Make an image of one layer from a tar of a root file system",
+		Long: `Make an image of one layer from a tar of a root file system, which may be compressed with gzip, bzip2, xz or zstd.
+Changes are those that docker takes: CMD, ENTRYPOINT, ENV, EXPOSE, HEALTHCHECK, LABEL, ONBUILD, STOPSIGNAL, USER, VOLUME and
+WORKDIR; also MAINTAINER and SHELL.`,
 		Example: `  nacre import rootfs.tar debian:12
+  nacre import https://example.com/rootfs.tar.xz example:1
   debootstrap --variant=minbase bookworm root && tar -C root -c . | nacre import -c 'CMD ["bash"]' - debian:12`,
-		Args: cobra.MatchAll(minArgs(1, "import needs a tar file, or -"), maxArgs(2, "import takes a tar file and a name")),
+		Args: cobra.MatchAll(minArgs(1, "import needs a tar file, a URL, or -"), maxArgs(2, "import takes a tar file and a name")),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			return runImport(cmd.Context(), a, f, args)
 		},
@@ -102,15 +104,10 @@ func (f importFlags) comment(name string) string {
 	if f.message != "" {
 		return f.message
 	}
-	return "Imported from " + name
-}
-
-// importSource opens what is imported.
-func (a *app) importSource(ctx context.Context, arg string) (io.ReadCloser, error) {
-	if strings.HasPrefix(arg, "http://") || strings.HasPrefix(arg, "https://") {
-		return nil, &hintError{errors.New("import reads files and standard input, no URLs"), "curl -L " + arg + " | nacre import -"}
+	if u, err := url.Parse(name); err == nil && isURL(name) {
+		name = u.Redacted()
 	}
-	return a.input(ctx, arg)
+	return "Imported from " + name
 }
 
 // creation is the time an image is made at: SOURCE_DATE_EPOCH, or now.
