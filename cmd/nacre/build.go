@@ -10,6 +10,7 @@ import (
 	"io"
 	"io/fs"
 	"os"
+	"slices"
 	"strings"
 	"syscall"
 
@@ -314,10 +315,16 @@ const maxDockerfile = 16 << 20
 // parsePlatform reads what --platform is given: "linux/arm64", "linux/arm/v7", or only "arm64".
 func parsePlatform(s string) (image.Platform, error) {
 	p, err := image.ParsePlatform(s)
-	if err != nil {
+	if err != nil || !strings.Contains(s, "/") && !slices.Contains(loneWords[:], strings.ToLower(s)) {
 		return p, fmt.Errorf("--platform=%s: want OS/ARCH[/VARIANT], such as linux/amd64", s)
 	}
 	return p, nil
+}
+
+// loneWords are architectures, and the one operating system, that are a platform by themselves.
+var loneWords = [...]string{
+	"386", "amd64", "arm", "arm64", "loong64", "mips64", "mips64le", "ppc64le", "riscv64", "s390x",
+	"i386", "x86_64", "x86-64", "aarch64", "armhf", "armel", "linux",
 }
 
 // exactArgs is cobra.ExactArgs with a message that says what is wanted.
