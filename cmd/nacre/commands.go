@@ -36,6 +36,7 @@ var commands = [...]command{
 	{"logout", logoutCommand},
 	{"serve", serveCommand},
 	{"volume", volumeCommand},
+	{"runtime", runtimeCommand},
 	{"system", systemCommand},
 	{"builder", builderCommand},
 	{"version", versionCommand},

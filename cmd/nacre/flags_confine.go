@@ -40,7 +40,7 @@ func (f *confineFlags) register(fl *pflag.FlagSet) {
 	fl.StringVar(&f.uts, "uts", "", "host: have the machine's host name (default: its own)")
 	fl.StringVar(&f.cgroupns, "cgroupns", "", "private or host: whether it sees the machine's cgroups (default private)")
 	fl.StringVar(&f.mask, "umask", "", "mode bits that new files do not have, such as 0027 (default 0022)")
-	fl.StringVar(&f.runtime, "runtime", "", "nacre: what runs it (the only one)")
+	fl.StringVar(&f.runtime, "runtime", os.Getenv("NACRE_RUNTIME"), "OCI runtime that runs it, such as crun, runc, runsc or a path (default: nacre itself, or NACRE_RUNTIME)")
 }
 
 func (f *confineFlags) apply(cfg *container.Config) error {
@@ -48,9 +48,6 @@ func (f *confineFlags) apply(cfg *container.Config) error {
 	s.Privileged, s.Groups, s.DeviceRules, s.Options, s.Runtime = f.privileged, f.groups, f.rules, f.options, f.runtime
 	if s.Runtime == "nacre" {
 		s.Runtime = ""
-	}
-	if s.Runtime != "" {
-		return fmt.Errorf("--runtime=%s: other runtimes are not supported; want nacre", s.Runtime)
 	}
 	for _, apply := range []func(*container.Config) error{f.applyCaps, f.applyOptions, f.applyDevices, f.applyModes, f.applySysctls, f.applyUmask} {
 		if err := apply(cfg); err != nil {

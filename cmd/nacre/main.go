@@ -27,7 +27,7 @@ func main() {
 	sandbox.Init()   // does not return in a process that is to become a container
 	container.Init() // nor in one that looks after a container
 	collectLater()
-	os.Exit(run(os.Args[1:]))
+	os.Exit(run(runtimeArgs(os.Args)))
 }
 
 // collectLater lets small commands end without ever collecting garbage, which is a tenth of what a short

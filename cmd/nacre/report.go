@@ -94,6 +94,8 @@ func hint(err error) string {
 		return allow.Hint
 	case errors.Is(err, reference.ErrUppercase):
 		return "names of repositories are in lower case; only tags may have capitals"
+	case errors.Is(err, sandbox.ErrNoRuntime):
+		return "install it: crun and runc are packages of most systems, runsc is gVisor's; without --runtime nacre runs it itself"
 	case errors.Is(err, store.ErrAmbiguous):
 		return "give more of the ID"
 	case errors.As(err, &start) && start.Code == sandbox.CodeSandbox && errors.Is(err, fs.ErrPermission) && os.Geteuid() != 0:

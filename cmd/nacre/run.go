@@ -101,6 +101,9 @@ func (a *app) newContainer(ctx context.Context, f *containerFlags, name string, 
 		return nil, nil, err
 	}
 	want, err := f.config(cfg, args)
+	if err == nil {
+		err = want.CheckRuntime()
+	}
 	if err != nil {
 		return nil, nil, err
 	}

@@ -21,16 +21,22 @@ import (
 func TestMain(m *testing.M) {
 	sandbox.Init() // a container is this program again, under another name
 	container.Init()
-	testscript.Main(m, map[string]func(){"nacre": main})
+	testscript.Main(m, map[string]func(){"nacre": main, runtimeName: main})
 }
 
 // TestScripts runs testdata/script: one file for one behaviour of one command, as
 // README.md there says.
 func TestScripts(t *testing.T) {
+	p := scriptParams()
+	p.Dir = filepath.Join("testdata", "script")
+	testscript.Run(t, p)
+}
+
+// scriptParams are how scripts are run.
+func scriptParams() testscript.Params {
 	commands := servers()
 	commands["busybox"], commands["tarball"], commands["age"], commands["multi"] = importBusybox, makeTar, ageCache, multiImage
-	testscript.Run(t, testscript.Params{
-		Dir:                 filepath.Join("testdata", "script"),
+	return testscript.Params{
 		RequireExplicitExec: true,
 		RequireUniqueNames:  true,
 		UpdateScripts:       os.Getenv("UPDATE") != "",
@@ -41,7 +47,7 @@ func TestScripts(t *testing.T) {
 			return nil
 		},
 		Cmds: commands,
-	})
+	}
 }
 
 // killScript ends what a script left running, its monitors above all: all that have its working directory in their

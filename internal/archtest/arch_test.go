@@ -48,6 +48,8 @@ var arrows = map[string][]string{
 	"internal/compare": {"internal/image", "internal/layer", "internal/rootfs"},
 	"internal/rootfs":  {"internal/layer"},
 	"internal/sandbox": {"internal/rootfs"},
+	// Containers by the command line of an OCI runtime.
+	"internal/bundle": {"internal/sandbox"},
 	// Mounts of containers, and the volumes of a store.
 	"internal/volume":     {"internal/layer", "internal/rootfs", "internal/sandbox"},
 	"internal/dockerfile": {},

@@ -117,6 +117,9 @@ func (m *monitor) pause() error {
 	case st.Status != StatusRunning:
 		return ErrNotRunning
 	}
+	if m.runtime != nil {
+		return m.pauseWith(st.Cgroups)
+	}
 	if f == nil {
 		var err error
 		if f, err = newFreezer(m.c.ID, st.Cgroups); err != nil {
@@ -158,6 +161,9 @@ func (m *monitor) unpause() error {
 
 // thaw is unpause of a container that may not be paused.
 func (m *monitor) thaw() error {
+	if m.runtime != nil {
+		return m.thawWith()
+	}
 	m.mu.Lock()
 	f := m.frozen
 	m.mu.Unlock()

@@ -46,7 +46,7 @@ func (m *monitor) checkHealth(ctx context.Context, spec *specs.Spec, st sandbox.
 		if m.isPaused() {
 			continue
 		}
-		check := h.run(ctx, spec, st, m.owners)
+		check := m.check(ctx, h, spec, st)
 		if ctx.Err() != nil || m.isPaused() {
 			continue // it was cut off
 		}
@@ -100,8 +100,8 @@ func (h *Health) command() []string {
 	return h.Test
 }
 
-// run makes one check, in the container.
-func (h *Health) run(ctx context.Context, spec *specs.Spec, st sandbox.Started, owners *sandbox.Owners) HealthCheck {
+// check makes one check, in the container.
+func (m *monitor) check(ctx context.Context, h *Health, spec *specs.Spec, st sandbox.Started) HealthCheck {
 	process := *spec.Process
 	process.Args, process.Terminal, process.ConsoleSize = h.command(), false, nil
 	late := errors.New("Health check exceeded timeout (" + orDefault(h.Timeout, healthTimeout).String() + ")") //lint:ignore ST1005 docker's words
@@ -109,8 +109,8 @@ func (h *Health) run(ctx context.Context, spec *specs.Spec, st sandbox.Started, 
 	defer cancel()
 	out := &headOutput{}
 	check := HealthCheck{Start: time.Now()}
-	status, err := sandbox.Exec(ctx, sandbox.ExecConfig{
-		Pid: st.Pid, Process: &process, Seccomp: spec.Linux.Seccomp, Cgroups: st.Cgroups, Owners: owners, Stdout: out, Stderr: out,
+	status, err := m.execWith(ctx, sandbox.ExecConfig{
+		Pid: st.Pid, Process: &process, Seccomp: spec.Linux.Seccomp, Cgroups: st.Cgroups, Owners: m.owners, Stdout: out, Stderr: out,
 	})
 	check.End, check.ExitCode, check.Output = time.Now(), status.Code, out.String()
 	if err != nil {

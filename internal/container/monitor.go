@@ -53,8 +53,9 @@ type monitor struct {
 	waiting  map[chan reply]bool
 	starting *viewer // is told that the program was executed
 	frozen   *freezer
-	owners   *sandbox.Owners // of links, where they are recorded
-	process  *specs.Process  // of the spec that it runs by; nil: it does not run
+	owners   *sandbox.Owners  // of links, where they are recorded
+	runtime  *sandbox.Runtime // runs it; nil: we do. It is set before the first process starts
+	process  *specs.Process   // of the spec that it runs by; nil: it does not run
 	seccomp  *specs.LinuxSeccomp
 	limits   []string // cgroups that were made since it was started
 
@@ -141,6 +142,9 @@ func (m *monitor) once(ctx context.Context, s Streams) (sandbox.Status, error) {
 	if err == nil {
 		p, err = m.container().compose(ctx)
 	}
+	if err == nil {
+		m.runtime, err = m.c.runtime()
+	}
 	defer p.close()
 	if err != nil {
 		m.failed(err)
@@ -182,7 +186,7 @@ func (m *monitor) once(ctx context.Context, s Streams) (sandbox.Status, error) {
 			}
 		}
 	}
-	status, err := sandbox.Run(ctx, config)
+	status, err := m.runWith(ctx, config)
 	cancel()
 	m.runsBy(nil)
 	m.dropSignals()

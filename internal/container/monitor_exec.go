@@ -36,7 +36,7 @@ func (m *monitor) exec(conn net.Conn, q request) {
 		return
 	}
 	go p.listen(conn)
-	status, err := sandbox.Exec(context.Background(), p.config)
+	status, err := m.execWith(context.Background(), p.config)
 	p.closeInput()
 	if f, ok := p.config.Stdin.(*os.File); ok {
 		f.Close()

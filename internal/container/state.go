@@ -1,6 +1,7 @@
 package container
 
 import (
+	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -12,6 +13,7 @@ import (
 
 	"nacre/internal/registry/store"
 	"nacre/internal/rootfs"
+	"nacre/internal/sandbox"
 
 	"golang.org/x/sys/unix"
 
@@ -141,6 +143,7 @@ func loadState(dir string) (State, error) {
 	}
 	thawLost(st.Freezer)
 	removeLost(st.Cgroups)
+	sandbox.CleanRuntime(context.Background(), filepath.Join(dir, runtimeDir))
 	st = st.lost()
 	writeState(dir, st) // if it cannot be, the next one will
 	return st, nil

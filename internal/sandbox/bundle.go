@@ -21,7 +21,9 @@ import (
 // the root is a link there through /proc, as nothing of it is mounted on the host; it leads
 // nowhere any more once the sandbox has left the host's files behind.
 type bundle struct {
+	id    string
 	dir   string
+	given bool // the directory is somebody else's: see Detach
 	hooks hooks
 	pid   int // of the sandbox's process; 0 once it has ended
 	spec  *specs.Spec
@@ -55,7 +57,18 @@ func newBundle(s *specs.Spec, p *plan) (*bundle, error) {
 	p.Scratch = dir
 	p.RuntimeHooks = len(all[hookPrestart])+len(all[hookCreateRuntime]) > 0
 	p.CreateHooks, p.StartHooks = all[hookCreateContainer], all[hookStartContainer]
-	return &bundle{dir: dir, hooks: all, spec: s}, nil
+	return &bundle{id: filepath.Base(dir), dir: dir, hooks: all, spec: s}, nil
+}
+
+// givenBundle is for a sandbox that was made of a bundle.
+func givenBundle(s *specs.Spec, p *plan, d Detach) (*bundle, error) {
+	all, err := newHooks(s.Hooks)
+	if all == nil {
+		return nil, err
+	}
+	p.RuntimeHooks = len(all[hookPrestart])+len(all[hookCreateRuntime]) > 0
+	p.CreateHooks, p.StartHooks = all[hookCreateContainer], all[hookStartContainer]
+	return &bundle{id: d.ID, dir: d.Bundle, given: true, hooks: all, spec: s}, nil
 }
 
 // attach completes the bundle and the plan by the process that the sandbox has become.
@@ -71,6 +84,9 @@ func (b *bundle) attach(p *plan, pid int) (err error) {
 	if p.StartState, err = b.state(specs.StateCreated, inside); err != nil {
 		return err
 	}
+	if b.given {
+		return nil
+	}
 	root := filepath.Join(b.dir, bundleRoot)
 	return os.Symlink(fmt.Sprintf("/proc/%d/root%s", pid, root), root)
 }
@@ -78,7 +94,7 @@ func (b *bundle) attach(p *plan, pid int) (err error) {
 // state is what hooks read (runtime.md of the runtime spec, "State").
 func (b *bundle) state(status specs.ContainerState, pid int) ([]byte, error) {
 	return json.Marshal(&specs.State{
-		Version: specs.Version, ID: filepath.Base(b.dir), Status: status, Pid: pid, Bundle: b.dir, Annotations: b.spec.Annotations,
+		Version: specs.Version, ID: b.id, Status: status, Pid: pid, Bundle: b.dir, Annotations: b.spec.Annotations,
 	})
 }
 

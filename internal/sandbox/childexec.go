@@ -236,7 +236,8 @@ func (c *child) setCaps() error {
 		return err
 	}
 	for n := range lastCap + 1 {
-		if c.Caps.Ambient&(1<<n) != 0 {
+		// What the kernel could not grant is left out: runtimes should not fail for it (config.md, "capabilities").
+		if c.Caps.Ambient&c.Caps.Permitted&c.Caps.Inheritable&(1<<n) != 0 {
 			if err := unix.Prctl(unix.PR_CAP_AMBIENT, unix.PR_CAP_AMBIENT_RAISE, uintptr(n), 0, 0); err != nil {
 				return fmt.Errorf("ambient capability %d: %w", n, err)
 			}
@@ -285,14 +286,12 @@ func (s *capSets) get() error {
 
 // execute becomes the program. It only returns when that was not possible.
 func (c *child) execute() error {
-	// We are to die with whoever started us. Changing the user undid what was asked for at
+	// We are to die with whoever started us, mostly. Changing the user undid what was asked for at
 	// the start; and should it be dead already, nobody reads our reports.
-	if err := unix.Prctl(unix.PR_SET_PDEATHSIG, uintptr(unix.SIGKILL), 0, 0, 0); err != nil {
-		return fail("set parent death signal", err)
-	}
-	poll := []unix.PollFd{{Fd: socketFd}}
-	if n, err := unix.Poll(poll, 0); err == nil && n > 0 && poll[0].Revents&(unix.POLLHUP|unix.POLLERR) != 0 {
-		os.Exit(CodeSandbox)
+	if !c.Outlives {
+		if err := c.dieWithParent(); err != nil {
+			return err
+		}
 	}
 	if c.Init {
 		return c.executeInit()
@@ -301,6 +300,18 @@ func (c *child) execute() error {
 		return fail("report", err)
 	}
 	return c.search(func(name string) error { return syscall.Exec(name, c.Args, c.Env) })
+}
+
+// dieWithParent asks to be killed when who started us ends. It does not return if that has happened.
+func (c *child) dieWithParent() error {
+	if err := unix.Prctl(unix.PR_SET_PDEATHSIG, uintptr(unix.SIGKILL), 0, 0, 0); err != nil {
+		return fail("set parent death signal", err)
+	}
+	poll := []unix.PollFd{{Fd: socketFd}}
+	if n, err := unix.Poll(poll, 0); err == nil && n > 0 && poll[0].Revents&(unix.POLLHUP|unix.POLLERR) != 0 {
+		os.Exit(CodeSandbox)
+	}
+	return nil
 }
 
 // search has exec execute the program, found in PATH where its name has no slash. It says why that was not possible.

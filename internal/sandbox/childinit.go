@@ -1,11 +1,15 @@
 package sandbox
 
 import (
+	"errors"
+	"fmt"
 	"os"
 	"os/signal"
 	"runtime"
 	"runtime/debug"
+	"strings"
 	"syscall"
+	"time"
 	"unsafe"
 
 	"golang.org/x/sys/unix"
@@ -43,10 +47,29 @@ func (c *child) openProgram() (err error) {
 	return nil
 }
 
-// runInit starts the program and looks after it.
-func runInit() {
-	unix.CloseOnExec(socketFd)
-	unix.Prctl(unix.PR_SET_NAME, uintptr(unsafe.Pointer(&[]byte("nacre-init\x00")[0])), 0, 0, 0)
+// initComm is the name of the process once it takes signals.
+const initComm = "nacre-init"
+
+// awaitInit waits until a process that another runtime has started is an init, or has ended.
+func (l *launched) awaitInit() {
+	for range 10_000 { // 10 s
+		name, err := os.ReadFile(fmt.Sprintf("/proc/%d/comm", l.process.Pid))
+		if err != nil || strings.TrimSpace(string(name)) == initComm {
+			return
+		}
+		select {
+		case <-l.done:
+			return
+		case <-time.After(time.Millisecond):
+		}
+	}
+}
+
+// runInit starts the program and looks after it. With reports it tells who started us what became of that.
+func runInit(reports bool) {
+	if reports {
+		unix.CloseOnExec(socketFd)
+	}
 	runtime.GOMAXPROCS(1)
 	debug.SetGCPercent(20)
 	c := child{}
@@ -55,6 +78,8 @@ func runInit() {
 	signal.Notify(all)
 	// A terminal is handed to the program, and is ours no more.
 	signal.Ignore(syscall.SIGTTOU, syscall.SIGTTIN)
+	// That it is an init is what others wait for before they send it signals.
+	unix.Prctl(unix.PR_SET_NAME, uintptr(unsafe.Pointer(&[]byte(initComm + "\x00")[0])), 0, 0, 0)
 	_, err := unix.IoctlGetTermios(0, unix.TCGETS)
 	attr := &os.ProcAttr{Env: c.Env, Files: []*os.File{os.Stdin, os.Stdout, os.Stderr}, Sys: &syscall.SysProcAttr{Setpgid: err != nil, Foreground: err == nil}}
 	var program *os.Process
@@ -65,13 +90,17 @@ func runInit() {
 		}
 		return err
 	})
-	if err != nil {
+	switch {
+	case err != nil && reports:
 		c.report(reportStarting, "")
 		c.report(reportFailure, encodeFailure(err))
 		os.Exit(CodeSandbox)
+	case err != nil:
+		notStarted(err)
+	case reports:
+		c.report(reportStarting, "")
+		unix.Close(socketFd)
 	}
-	c.report(reportStarting, "")
-	unix.Close(socketFd)
 	for s := range all {
 		switch s {
 		case syscall.SIGCHLD:
@@ -81,6 +110,14 @@ func runInit() {
 			program.Signal(s)
 		}
 	}
+}
+
+// notStarted ends with the exit code that says so.
+func notStarted(err error) {
+	start := &StartError{Code: CodeSandbox, Op: "init", Err: err}
+	errors.As(err, &start)
+	fmt.Fprintln(os.Stderr, start)
+	os.Exit(start.Code)
 }
 
 // reap takes the exit codes there are, and ends with the program.

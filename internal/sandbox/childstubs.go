@@ -30,7 +30,7 @@ func (c *child) makeStubs(scratch int) error {
 			continue
 		}
 		tops = append(tops, name)
-		dir := m.Type != "" || !m.IsFile && isDir(c.sources[i])
+		dir := m.Type != "" && m.Type != selfType || m.Type == "" && !m.IsFile && isDir(c.sources[i])
 		if err := makeStub(scratch, path.Join(stubsDir, name), dir); err != nil {
 			return err
 		}

@@ -43,7 +43,9 @@ func Init() {
 	case execName:
 		runExec()
 	case initName:
-		runInit()
+		runInit(true)
+	case initPath:
+		runInit(false)
 	}
 }
 
@@ -75,6 +77,7 @@ type child struct {
 	mountID     uint64      // of the root
 	exe         int         // this program, with plan.Init
 	joined      bool        // it is in a sandbox that was there before
+	startSocket int         // with plan.Waits
 	givenRoot   int         // with plan.RootGiven
 	givenMounts map[int]int // by index of plan.Given
 }
@@ -106,6 +109,7 @@ func (c *child) close() {
 //	t  the terminal's descriptor comes with it
 //	o  the listener of a filter comes with it, the text is the mount id of the root: see owners.go
 //	h  hooks are to be run on the host now; an empty packet in return lets it go on
+//	w  it waits for Start; what follows goes to who calls that
 //	s  the program is executed now: it is this message's sender or nobody
 //	f  code, error number, operation, text with newlines between: it failed
 const (
@@ -113,6 +117,7 @@ const (
 	reportTerminal = 't'
 	reportOwners   = 'o'
 	reportHooks    = 'h'
+	reportWaiting  = 'w'
 	reportStarting = 's'
 	reportFailure  = 'f'
 )
@@ -167,7 +172,7 @@ func (c *child) run() error {
 	}
 	steps := []func() error{
 		c.openProgram, c.enter, c.openSources, c.attachRoot, c.mountAll, c.createHooks, c.leaveHost,
-		c.makeTerminal, c.setNames, c.restrict, c.becomeUser, c.startHooks,
+		c.makeTerminal, c.setNames, c.restrict, c.becomeUser, c.awaitStart, c.startHooks,
 	}
 	if c.Chroot != "" {
 		steps = []func() error{c.enter, c.chroot, c.becomeUser}
@@ -198,8 +203,15 @@ func (c *child) readPlan() error {
 		return fail("read plan", err)
 	}
 	unix.Close(fds[0])
+	fds = fds[4:]
 	if err = c.plan.decode(data); err == nil {
-		err = c.takeGiven(fds[4:])
+		err = c.outlive()
+	}
+	if err == nil && c.Waits && len(fds) > 0 {
+		c.startSocket, fds = fds[0], fds[1:]
+	}
+	if err == nil {
+		err = c.takeGiven(fds)
 	}
 	c.init()
 	return err

@@ -144,12 +144,18 @@ var devNull = sync.OnceValues(func() (*os.File, error) { return os.OpenFile(os.D
 // system: a process in the sandbox could get hold of the file through
 // /proc/1/exe, and write to it once nobody executes it any more (CVE-2019-5736).
 var selfExe = sync.OnceValues(func() (string, error) {
-	fd, err := openTree(unix.AT_FDCWD, "/proc/self/exe", 0)
-	if err != nil {
-		return "", fmt.Errorf("open own program: %w", err)
-	}
-	if err := setAttr(fd, unix.MOUNT_ATTR_RDONLY, 0, unix.MS_PRIVATE, false); err != nil {
-		return "", fmt.Errorf("open own program: %w", err)
-	}
-	return "/proc/self/fd/" + strconv.Itoa(fd), nil
+	fd, err := readonlySelf()
+	return "/proc/self/fd/" + strconv.Itoa(fd), err
 })
+
+// readonlySelf is a new mount of this program.
+func readonlySelf() (int, error) {
+	fd, err := openTree(unix.AT_FDCWD, "/proc/self/exe", 0)
+	if err == nil {
+		err = setAttr(fd, unix.MOUNT_ATTR_RDONLY, 0, unix.MS_PRIVATE, false)
+	}
+	if err != nil {
+		return -1, fmt.Errorf("open own program: %w", err)
+	}
+	return fd, nil
+}

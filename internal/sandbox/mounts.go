@@ -175,23 +175,28 @@ func (m *mount) checkSource() error {
 	return nil
 }
 
+// attribute is one of a mount, by the options that set and clear it.
+type attribute struct {
+	on, off string
+	bit     uint64
+}
+
+var attributes = [...]attribute{
+	{"ro", "rw", unix.MOUNT_ATTR_RDONLY},
+	{"nosuid", "suid", unix.MOUNT_ATTR_NOSUID},
+	{"nodev", "dev", unix.MOUNT_ATTR_NODEV},
+	{"noexec", "exec", unix.MOUNT_ATTR_NOEXEC},
+	{"nodiratime", "diratime", unix.MOUNT_ATTR_NODIRATIME},
+	{"nosymfollow", "symfollow", unix.MOUNT_ATTR_NOSYMFOLLOW},
+}
+
 // attribute takes an option that is one of the mount, not of the file system.
 func (m *mount) attribute(option string) bool {
 	if name, all := strings.CutPrefix(option, "r"); all && name == "ro" {
 		m.All = true
 		option = name
 	}
-	for _, a := range [...]struct {
-		on, off string
-		bit     uint64
-	}{
-		{"ro", "rw", unix.MOUNT_ATTR_RDONLY},
-		{"nosuid", "suid", unix.MOUNT_ATTR_NOSUID},
-		{"nodev", "dev", unix.MOUNT_ATTR_NODEV},
-		{"noexec", "exec", unix.MOUNT_ATTR_NOEXEC},
-		{"nodiratime", "diratime", unix.MOUNT_ATTR_NODIRATIME},
-		{"nosymfollow", "symfollow", unix.MOUNT_ATTR_NOSYMFOLLOW},
-	} {
+	for _, a := range attributes {
 		switch option {
 		case a.on:
 			m.Set, m.Clear = m.Set|a.bit, m.Clear&^a.bit

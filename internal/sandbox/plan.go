@@ -56,6 +56,8 @@ type plan struct {
 	Cwd       string
 
 	RuntimeHooks bool // hooks or Config.Created are waited for before leaving the host's root
+	Outlives     bool // it does not end with who starts it
+	Waits        bool // for Start, before the program is executed
 
 	// Of hooks; all empty without.
 	Config                  []byte // the bundle's config.json; Scratch is the bundle then
@@ -107,6 +109,7 @@ func newPlan(c *Config) (*plan, error) {
 	p := &plan{
 		Root:         c.Root,
 		Init:         c.Init,
+		RootGiven:    c.RootDir != "",
 		Trees:        c.Trees,
 		ReadonlyRoot: s.Root != nil && s.Root.Readonly,
 		AllDevices:   allDevices(s.Linux.Resources) || deviceRules(s.Linux.Resources) != nil,

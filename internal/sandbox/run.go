@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"sync"
 	"syscall"
@@ -58,7 +59,8 @@ type runner struct {
 	watch    watch
 	owners   *ownerServer
 	hookErr  error // of hooks that follow the start
-	starting bool  // the child was about to execute the program
+	starting bool  // the child was about to execute the program, or waits for Start
+	extra    []int // descriptors that go with the plan, before those of mounts
 	joined   bool  // the sandbox was there before
 }
 
@@ -84,7 +86,7 @@ func (r *runner) run(ctx context.Context) (Status, error) {
 		return r.status, fail("start sandbox", err)
 	}
 	r.plan.OwnStdio = r.streams.own
-	if !r.Init && direct(r.Spec) {
+	if !r.Init && r.RootDir == "" && direct(r.Spec) {
 		status, err := r.attempt(ctx, r.startDirect)
 		if !errors.Is(err, errNotDirect) {
 			return status, err
@@ -146,7 +148,7 @@ func (r *runner) startCopy(context.Context) (err error) {
 		r.status.Owner = owner
 		maps.network, maps.sysctl = r.plan.takeNetwork()
 	}
-	if pids := joinedPIDs(r.Spec); maps != nil || pids != "" {
+	if pids := joinedPIDs(r.Spec); maps != nil || pids != "" || r.plan.Outlives {
 		r.launched, err = launchIn(r.flags(), maps, pids)
 	} else {
 		r.launched, err = takeOrLaunch(r.flags())
@@ -158,11 +160,15 @@ func (r *runner) startCopy(context.Context) (err error) {
 		err = r.bundle.attach(r.plan, r.process.Pid)
 	}
 	var given []int
-	if err == nil && maps != nil {
+	switch {
+	case err != nil:
+	case r.RootDir != "":
+		given, err = r.giveRoot(maps != nil)
+	case maps != nil:
 		given, err = r.adopt()
 	}
 	if err == nil {
-		err = r.give(r.plan, r.streams.theirs, given...)
+		err = r.give(r.plan, r.streams.theirs, slices.Concat(r.extra, given)...)
 	}
 	closeAll(given)
 	if err != nil {
@@ -240,6 +246,9 @@ func (r *runner) receive(ctx context.Context) error {
 			}
 		case reportStarting:
 			r.starting = true
+		case reportWaiting:
+			r.starting = true
+			return nil
 		}
 	}
 }
@@ -256,6 +265,8 @@ func (r *runner) expected(kind byte) bool {
 		return !r.starting && len(r.plan.OwnerFilter) > 0 && r.owners == nil
 	case reportHooks:
 		return !r.starting && r.plan.RuntimeHooks
+	case reportWaiting:
+		return !r.starting && r.plan.Waits
 	}
 	return !r.starting // of an init that has started the program there is only a failure to be told
 }

@@ -31,6 +31,8 @@ type Config struct {
 	Spec *specs.Spec
 	// Root is attached in the new mount namespace; nothing of it is seen outside.
 	Root rootfs.Mount
+	// RootDir is a directory that is the root as it is, in place of Root: what has to be made for mounts is made in it.
+	RootDir string
 	// Tree is the root, in place of Root, where nothing can be mounted: see chroot.go. The Spec's namespaces, mounts and
 	// devices have no effect then; Places are what is there while the process runs.
 	Tree   *rootfs.WorkTree

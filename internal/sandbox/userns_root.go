@@ -67,6 +67,26 @@ func (r *runner) adopt() (given []int, err error) {
 	return given, r.giveStreams()
 }
 
+// giveRoot hands over a root that is a directory, as it is.
+func (r *runner) giveRoot(userns bool) (given []int, err error) {
+	if userns && !inUserns() {
+		for _, file := range r.plan.Cgroups {
+			if err := writeFile(file, fmt.Sprint(r.process.Pid)); err != nil {
+				return nil, err
+			}
+		}
+		r.plan.Cgroups, r.plan.Scratch = nil, usernsScratch
+		if err := os.MkdirAll(usernsScratch, 0o755); err != nil {
+			return nil, err
+		}
+	}
+	fd, err := openTree(unix.AT_FDCWD, r.RootDir, unix.AT_RECURSIVE)
+	if err != nil {
+		return nil, fmt.Errorf("root %s: %w", r.RootDir, err)
+	}
+	return []int{fd}, nil
+}
+
 // openForeign takes a copy of what a mount of the plan binds, with mapped ids where that was asked for.
 func (r *runner) openForeign(m *mount, userns int) (int, error) {
 	flags := uint(0)

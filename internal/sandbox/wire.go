@@ -145,6 +145,8 @@ func (p *plan) carry(w *wire) {
 	list(w, &p.Given, func(n *int) { number(w, n) })
 	number(w, &p.FilterFlags)
 	w.flag(&p.RuntimeHooks)
+	w.flag(&p.Outlives)
+	w.flag(&p.Waits)
 	w.flag(&p.Init)
 	for _, b := range []*[]byte{&p.Config, &p.CreateState, &p.StartState} {
 		w.bytes(b)

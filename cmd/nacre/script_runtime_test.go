@@ -1,0 +1,41 @@
+package main
+
+import (
+	"os/exec"
+	"path/filepath"
+	"testing"
+
+	"github.com/rogpeppe/go-internal/testscript"
+)
+
+// byRuntimes are scripts that hold whoever runs the container: of its flags, streams, terminals, signals, mounts,
+// networks and end. Left out are those that quote our own words for what an image or a command got wrong.
+var byRuntimes = []string{
+	"run_stdin", "run_output", "run_terminal", "run_config", "run_groups", "run_namespaces", "run_mount", "run_volume",
+	"run_volume_over", "run_network_private", "run_network_publish", "run_exit_codes", "run_hangup",
+	"exec_many", "exec_states", "exec_terminal",
+	"container_attach", "container_create", "container_detached", "container_health", "container_init", "container_logs",
+	"container_monitor_killed", "container_restart", "container_stdin_stuck", "container_user_added",
+	"cp_paths", "diff_commit_export",
+}
+
+// TestScriptsByRuntime runs scripts with the OCI runtimes that this machine has to have (scripts/setup tools).
+func TestScriptsByRuntime(t *testing.T) {
+	for _, name := range []string{"crun", "runc"} {
+		t.Run(name, func(t *testing.T) {
+			if _, err := exec.LookPath(name); err != nil {
+				t.Fatalf("%v: scripts/setup tools installs it", err)
+			}
+			p := scriptParams()
+			for _, script := range byRuntimes {
+				p.Files = append(p.Files, filepath.Join("testdata", "script", script+".txtar"))
+			}
+			setup := p.Setup
+			p.Setup = func(e *testscript.Env) error {
+				e.Setenv("NACRE_RUNTIME", name)
+				return setup(e)
+			}
+			testscript.Run(t, p)
+		})
+	}
+}

@@ -1,0 +1,59 @@
+package sandbox
+
+import (
+	"context"
+	"encoding/json"
+	"os"
+
+	specs "github.com/opencontainers/runtime-spec/specs-go"
+)
+
+// Exec is the package's Exec, by the runtime: of c the Pid, Seccomp and Cgroups have no effect, as the runtime knows them.
+func (rt Runtime) Exec(ctx context.Context, c ExecConfig) (Status, error) {
+	if ctx.Err() != nil {
+		return Status{}, context.Cause(ctx)
+	}
+	if _, err := newExecPlan(&ExecConfig{Pid: c.Pid, Process: c.Process}); err != nil {
+		return Status{}, fail("exec", err)
+	}
+	r := runner{plan: &plan{}, Config: &Config{
+		Spec:  &specs.Spec{Process: c.Process, Linux: &specs.Linux{Namespaces: []specs.LinuxNamespace{{Type: specs.PIDNamespace}}}},
+		Stdin: c.Stdin, Stdout: c.Stdout, Stderr: c.Stderr, Signals: c.Signals, Resize: c.Resize, Started: c.Started,
+	}}
+	if err := r.streams.open(r.Config); err != nil {
+		r.streams.abandon()
+		return Status{}, fail("exec", err)
+	}
+	err := rt.launchExec(ctx, &r, c.Process)
+	r.streams.closeTheirs()
+	if err != nil {
+		r.streams.abandon()
+		if ctx.Err() != nil {
+			return Status{}, context.Cause(ctx)
+		}
+		return Status{}, runtimeFailed(err, c.Process.Args)
+	}
+	return r.followForeign(ctx, rt.signaller(ctx, r.process))
+}
+
+func (rt Runtime) launchExec(ctx context.Context, r *runner, process *specs.Process) error {
+	data, err := json.Marshal(process)
+	if err != nil {
+		return err
+	}
+	f, err := os.CreateTemp(rt.Dir, "exec-*.json")
+	if err != nil {
+		return err
+	}
+	defer os.Remove(f.Name())
+	if _, err = f.Write(data); err == nil {
+		err = f.Close()
+	}
+	if err != nil {
+		return err
+	}
+	return besides(func() (err error) {
+		r.launched, err = rt.launch(ctx, &r.streams, process, "exec", "--detach", "--process", f.Name())
+		return err
+	})
+}
