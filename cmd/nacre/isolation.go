@@ -63,6 +63,7 @@ func (a *app) isolate(cmd *cobra.Command, args []string) error {
 	a.isolation = c
 	if c.Kind == isolation.Userns || c.Kind == isolation.Single {
 		if !c.Inside && need(a, args, cmd.Flags()) {
+			a.debugRefused(c) // the program that goes on inside does not know
 			return a.enter()
 		}
 	}
@@ -75,12 +76,18 @@ func noContainers(cmd *cobra.Command, c isolation.Choice) error {
 	if c.Kind != isolation.Chroot && c.Kind != isolation.None {
 		return nil
 	}
-	switch commandPath(cmd) {
+	switch path := commandPath(cmd); path {
 	case "run", "create", "start", "restart", "exec":
+		if path == "run" && c.Kind == isolation.Chroot && byChroot(cmd.Flags()) {
+			return nil
+		}
 	default:
 		return nil
 	}
 	err := fmt.Errorf("containers cannot be run here: %s", c.WhyNot())
+	if c.Kind == isolation.Chroot {
+		return &hintError{err, "run --rm without -d runs a program by chroot; " + c.Refused[0].Hint}
+	}
 	for _, r := range c.Refused {
 		if r.Hint != "" {
 			return &hintError{err, r.Hint}
@@ -175,13 +182,22 @@ func refusedHint(err error) error {
 
 // debugIsolation says with --log-level=debug what was chosen and why not something better.
 func (a *app) debugIsolation(c isolation.Choice) {
+	a.debugRefused(c)
+	if a.logLevel == "debug" {
+		fmt.Fprintf(a.stderr, "debug: isolation %s: %s\n", c.Kind, c.Why)
+	}
+}
+
+func (a *app) debugRefused(c isolation.Choice) {
 	if a.logLevel != "debug" {
 		return
 	}
 	for _, r := range c.Refused {
 		fmt.Fprintf(a.stderr, "debug: isolation %s is not possible: %s\n", r.Kind, printable(r.Why))
+		if r.Hint != "" {
+			fmt.Fprintf(a.stderr, "debug: hint: %s\n", printable(r.Hint))
+		}
 	}
-	fmt.Fprintf(a.stderr, "debug: isolation %s: %s\n", c.Kind, c.Why)
 }
 
 // hasForeign tells whether the store has something that a program may have left with other owners.

@@ -8,6 +8,7 @@ import (
 
 	"nacre/internal/container"
 	"nacre/internal/image"
+	"nacre/internal/isolation"
 	"nacre/internal/registry/store"
 	"nacre/internal/sandbox"
 
@@ -55,6 +56,9 @@ func runContainer(ctx context.Context, a *app, f *containerFlags, o runFlags, na
 	f.once = !o.detach && f.interactive
 	if !o.detach && f.tty && f.interactive && !term.IsTerminal(int(a.stdin.Fd())) {
 		return &hintError{errors.New("the input device is not a TTY"), "leave out -t to read from a pipe or file"}
+	}
+	if a.isolation.Kind == isolation.Chroot {
+		return a.runByChroot(ctx, f, name, args)
 	}
 	c, lock, err := a.newContainer(ctx, f, name, args, true)
 	if err != nil {

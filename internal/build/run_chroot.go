@@ -16,7 +16,6 @@ import (
 	"nacre/internal/sandbox"
 
 	"github.com/opencontainers/go-digest"
-	specs "github.com/opencontainers/runtime-spec/specs-go"
 )
 
 // NoRunError is a RUN step where no program can be run.
@@ -88,17 +87,9 @@ func (w *work) treeConfig(op *graph.Run, lower *rootfs.FS) (sandbox.Config, erro
 	}
 	config, err := w.config(op, lower, nil)
 	if err == nil && !op.Insecure {
-		withoutEscape(config.Spec.Process.Capabilities)
+		sandbox.WithoutEscape(config.Spec.Process.Capabilities)
 	}
 	return config, err
-}
-
-// withoutEscape takes what only leads out of a root that is one by chroot(2) alone: to another root in it, with a directory of this
-// one open, and to the disks.
-func withoutEscape(c *specs.LinuxCapabilities) {
-	for _, set := range []*[]string{&c.Bounding, &c.Effective, &c.Permitted, &c.Inheritable, &c.Ambient} {
-		*set = slices.DeleteFunc(slices.Clone(*set), func(name string) bool { return name == "CAP_SYS_CHROOT" || name == "CAP_MKNOD" })
-	}
 }
 
 // takeTree gives a tree with the root below the step: one that a step before left, with what followed, or a new one.

@@ -6,6 +6,8 @@ import (
 	"io/fs"
 	"os"
 	"os/exec"
+	"os/user"
+	"strconv"
 	"strings"
 	"syscall"
 
@@ -39,7 +41,7 @@ func Choose(want Kind) (Choice, error) {
 		if m.kind == markRefused && kind != Root && kind != Chroot {
 			err = refusedByKernel(kind)
 		} else {
-			err = c.try(kind)
+			err = c.try(kind, want)
 		}
 		if err == nil {
 			return c, nil
@@ -92,8 +94,8 @@ func (c *Choice) describe() string {
 	return fmt.Sprintf("a user namespace with %d ids, the user's and subordinate ones", count)
 }
 
-// try makes kind the choice if nothing speaks against it.
-func (c *Choice) try(kind Kind) *RefusedError {
+// try makes kind the choice if nothing speaks against it. What was asked for by name may be less good.
+func (c *Choice) try(kind, want Kind) *RefusedError {
 	if kind == Root || kind == Chroot {
 		return &RefusedError{Refusal{Kind: kind, Why: "the user is not root"}}
 	}
@@ -109,6 +111,9 @@ func (c *Choice) try(kind Kind) *RefusedError {
 	next := Choice{Kind: kind, UID: c.UID, GID: c.GID, Refused: c.Refused}
 	if kind == Userns {
 		if why, hint := next.findIDs(); why != "" {
+			return refuse(why, hint)
+		}
+		if why, hint := next.tooFew(); why != "" && want != Userns {
 			return refuse(why, hint)
 		}
 	}
@@ -136,7 +141,40 @@ func forbidden() (why, hint string) {
 	return "", ""
 }
 
-const noIDsHint = "an administrator gives the user some: usermod --add-subuids 100000-165535 --add-subgids 100000-165535 NAME"
+// addIDsHint says how an administrator gives a user subordinate ids.
+func addIDsHint(uid int) string {
+	return "an administrator gives the user some: usermod --add-subuids 100000-165535 --add-subgids 100000-165535 " + userName(uid)
+}
+
+// imageIDs is how many ids images use: up to nobody, 65534.
+const imageIDs = 65535
+
+// tooFew tells whether owners that images have would be missing. With one id all but that are recorded; with some, programs that
+// give files to others fail.
+func (c *Choice) tooFew() (why, hint string) {
+	for _, f := range []struct {
+		file string
+		list []Range
+	}{{subuidFile, c.UIDs}, {subgidFile, c.GIDs}} {
+		count := uint64(1)
+		for _, r := range f.list {
+			count += uint64(r.Count)
+		}
+		if count < imageIDs {
+			return fmt.Sprintf("%s gives %s only %d subordinate ids, images use %d", f.file, userName(c.UID), count-1, imageIDs), addIDsHint(c.UID)
+		}
+	}
+	return "", ""
+}
+
+// userName is the name of a user for messages, or the number.
+func userName(uid int) string {
+	number := strconv.Itoa(uid)
+	if u, err := user.LookupId(number); err == nil {
+		return u.Username
+	}
+	return number
+}
 
 // findIDs finds the subordinate ids and the programs that can map them.
 func (c *Choice) findIDs() (why, hint string) {
@@ -153,7 +191,7 @@ func (c *Choice) findIDs() (why, hint string) {
 			return err.Error(), ""
 		}
 		if len(list) == 0 {
-			return fmt.Sprintf("%s has no subordinate ids for the user", f.file), noIDsHint
+			return fmt.Sprintf("%s has no subordinate ids for %s", f.file, userName(c.UID)), addIDsHint(c.UID)
 		}
 		m, err := readMap(f.own)
 		if err != nil {
@@ -177,8 +215,13 @@ func (c *Choice) findIDs() (why, hint string) {
 // mapperWorks tells what keeps newuidmap or newgidmap from having the right to map.
 func mapperWorks(name string) (why, hint string) {
 	path, err := findMapper(name)
-	if errors.Is(err, exec.ErrNotFound) {
+	if errors.Is(err, exec.ErrNotFound) || errors.Is(err, fs.ErrNotExist) {
 		return name + " not found", "install uidmap (Debian, Ubuntu) or shadow-utils"
+	}
+	const stNosuid = 2 // ST_NOSUID, statfs(2)
+	const reinstall = "install it again as its package has it"
+	if errors.Is(err, fs.ErrPermission) {
+		return name + " cannot be executed by the user", reinstall
 	}
 	if err != nil {
 		return err.Error(), ""
@@ -188,7 +231,11 @@ func mapperWorks(name string) (why, hint string) {
 		return err.Error(), ""
 	}
 	if _, err := unix.Getxattr(path, "security.capability", nil); err != nil && info.Mode()&fs.ModeSetuid == 0 {
-		return path + " is neither setuid nor has it capabilities", "install it again as its package has it"
+		return path + " is neither setuid nor has it capabilities", reinstall
+	}
+	var where unix.Statfs_t
+	if err := unix.Statfs(path, &where); err == nil && where.Flags&stNosuid != 0 {
+		return path + " cannot get its rights: it is on a file system mounted nosuid", ""
 	}
 	if n, err := unix.PrctlRetInt(unix.PR_GET_NO_NEW_PRIVS, 0, 0, 0, 0); err == nil && n == 1 {
 		return name + " cannot get its rights: no_new_privs is set", ""

@@ -1,7 +1,9 @@
 package isolation
 
 import (
+	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"os/exec"
 	"slices"
@@ -220,8 +222,8 @@ func mapperArgs(program string, own int, ranges []Range) []string {
 func findMapper(name string) (string, error) {
 	path, err := exec.LookPath(name)
 	if err != nil {
-		if p, e := exec.LookPath("/usr/bin/" + name); e == nil {
-			return p, nil
+		if p, e := exec.LookPath("/usr/bin/" + name); e == nil || errors.Is(e, fs.ErrPermission) {
+			return p, e
 		}
 	}
 	return path, err

@@ -151,8 +151,11 @@ func (r *runner) inTree(ctx context.Context) error {
 		}
 		r.streams.run(r.Config)
 	}
+	var passing sync.WaitGroup
+	passing.Go(func() { r.passSignals(above) })
 	ended := readEnd(above)
 	<-r.done
+	passing.Wait()
 	ending.Lock()
 	gone = true
 	unix.Close(above)
@@ -254,5 +257,30 @@ func readEnd(socket int) []byte {
 			continue
 		}
 		return slices.Clone(buf[:max(n, 0)])
+	}
+}
+
+// WithoutEscape takes what only leads out of a root that is one by chroot(2) alone: to another root in it, with a directory of this
+// one open, and to the disks.
+func WithoutEscape(c *specs.LinuxCapabilities) {
+	for _, set := range []*[]string{&c.Bounding, &c.Effective, &c.Permitted, &c.Inheritable, &c.Ambient} {
+		*set = slices.DeleteFunc(slices.Clone(*set), func(name string) bool { return name == "CAP_SYS_CHROOT" || name == "CAP_MKNOD" })
+	}
+}
+
+// passSignals hands signals to the process above, a byte each, which passes them on.
+func (r *runner) passSignals(above int) {
+	signals := r.Signals
+	for {
+		select {
+		case <-r.done:
+			return
+		case sig, ok := <-signals:
+			if !ok {
+				signals = nil
+			} else if n, ok := sig.(syscall.Signal); ok {
+				unix.Write(above, []byte{byte(n)})
+			}
+		}
 	}
 }

@@ -35,7 +35,10 @@ func runAbove() {
 	go func() {
 		var b [1]byte
 		for {
-			if _, err := unix.Read(endFd, b[:]); err != unix.EINTR {
+			n, err := unix.Read(endFd, b[:])
+			if n == 1 {
+				unix.Kill(pid, unix.Signal(b[0]))
+			} else if err != unix.EINTR {
 				break // nobody is interested any more
 			}
 		}

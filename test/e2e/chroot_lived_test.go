@@ -95,7 +95,7 @@ func TestChrootReal(t *testing.T) {
 	build("nginx")
 	s.ok(t, "save", "-o", home+"/nginx.tar", "nginx")
 	full.ok(t, "load", "-i", home+"/nginx.tar")
-	if r := full.run(t, "run", "--rm", "--network", "none", "nginx", "sh", "-c", "nginx -t && stat -c %U /var/log/nginx/error.log && dpkg --audit"); r.code != 0 || r.stdout != "root\n" {
+	if r := full.run(t, "run", "--rm", "--network", "none", "nginx", "sh", "-c", "nginx -t && stat -c %U /var/log/nginx/error.log && dpkg --audit"); r.code != 0 || r.stdout != "www-data\n" {
 		t.Errorf("nginx: %v", r)
 	}
 }
