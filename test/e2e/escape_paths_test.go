@@ -260,6 +260,61 @@ func TestEscapeLinks(t *testing.T) {
 	}
 }
 
+// TestEscapeMarks: attributes by which overlay file systems and nacre keep their own notes mean nothing in an image. A
+// redirection would show another directory, an owner would be another user.
+func TestEscapeMarks(t *testing.T) {
+	t.Parallel()
+	marked := func(e entry) entry {
+		e.Format, e.PAXRecords = tar.FormatPAX, map[string]string{"SCHILY.xattr.user.mine": "kept"}
+		for _, prefix := range []string{"trusted.overlay.", "user.overlay."} {
+			for name, value := range map[string]string{"opaque": "y", "redirect": "/etc", "metacopy": "", "origin": "x", "whiteout": "y", "nacre.implicit": "y"} {
+				e.PAXRecords["SCHILY.xattr."+prefix+name] = value
+			}
+		}
+		for name, value := range map[string]string{"owner": "33:33", "links": "f 33 33", "ids": "0:0"} {
+			e.PAXRecords["SCHILY.xattr.user.nacre."+name] = value
+		}
+		return e
+	}
+	lower, err := os.ReadFile(hostileRoot(t, entry{tar.Header{Name: "d", Typeflag: tar.TypeDir, Mode: 0o755}, ""}, file("d/x", "x\n"), file("f", "other\n")))
+	if err != nil {
+		t.Fatal(err)
+	}
+	upper := tarOf(t, marked(entry{tar.Header{Name: "d", Typeflag: tar.TypeDir, Mode: 0o755}, ""}), marked(file("f", "mine\n")))
+	config := fmt.Sprintf(`{"architecture":"amd64","os":"linux","config":{"Env":["PATH=/bin"],"Cmd":["sh"]},"history":[{"created_by":"a"},{"created_by":"b"}],"rootfs":{"type":"layers","diff_ids":["%s","%s"]}}`, digestOf(lower), digestOf(upper))
+	archive := tarOf(t, file("c.json", config), file("lower.tar", string(lower)), file("upper.tar", string(upper)),
+		file("manifest.json", `[{"Config":"c.json","RepoTags":["marked:latest"],"Layers":["lower.tar","upper.tar"]}]`))
+	root := filepath.Join(writeFilesFor(t, map[string]string{"image.tar": string(archive)}), "image.tar")
+	for _, user := range []string{"", "nacre-test", "nacre-one"} {
+		s := newStore(t)
+		if user != "" {
+			s, _ = newUserStore(t, user)
+		}
+		s.ok(t, "load", "-q", "-i", root)
+		s.ok(t, "build", "-q", "-t", "above", writeFilesFor(t, map[string]string{"Dockerfile": "FROM marked\nRUN touch /d/y && mv /d/y /d/z\n"}))
+		for image, want := range map[string]string{"marked": "x\nmine\n0 0", "above": "x\nz\nmine\n0 0"} {
+			if out := s.ok(t, "run", "--rm", "--network", "none", image, "sh", "-c", "ls /d; cat /f; echo $(stat -c %u /d /f)"); out != want {
+				t.Errorf("%q: %s shows %q, want %q", user, image, out, want)
+			}
+		}
+	}
+	if out := tool(t, "unshare", "--mount", "sh", "-c", overlayByHand, t.TempDir()); out != "" {
+		t.Errorf("a mark would not be seen: %q", out)
+	}
+}
+
+// overlayByHand mounts two directories over each other, of which the upper one says that nothing of the lower is to be seen.
+const overlayByHand = `cd "$0" && mkdir -p low/d up/d m && touch low/d/x && setfattr -n trusted.overlay.opaque -v y up/d && mount -t overlay -o lowerdir=up:low x m && ls m/d && umount m`
+
+// writeFilesFor is writeFiles for ordinary users to read.
+func writeFilesFor(t *testing.T, files map[string]string) string {
+	t.Helper()
+	dir := writeFiles(t, files)
+	os.Chmod(dir, 0o755)
+	os.Chmod(filepath.Dir(dir), 0o755)
+	return dir
+}
+
 // TestEscapeAccounts: the lists of users and groups are the image's, and may be anything. Nothing is read that is not in the
 // image, nothing waits, and nothing grows.
 func TestEscapeAccounts(t *testing.T) {
