@@ -157,3 +157,29 @@ func TestChrootFull(t *testing.T) {
 	s.ok(t, "build", "-q", "--isolation=chroot", filepath.Dir(writeOne(t, "FROM busybox\nRUN echo x >/x\n")))
 	s.check(t)
 }
+
+// TestChrootExtras: an agent, secrets and a shell where a step failed are to be had by chroot, too, and nothing of them stays.
+func TestChrootExtras(t *testing.T) {
+	t.Parallel()
+	s := newBusybox(t)
+	dir := t.TempDir()
+	tool(t, "ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", dir+"/key")
+	writeAll(t, dir+"/secret", []byte("hidden"))
+	build := func(stdin, text string, more ...string) result {
+		t.Helper()
+		args := []string{"build", "--progress", "plain", "--isolation=chroot", "--ssh", "default=" + dir + "/key", "--secret", "id=s,src=" + dir + "/secret"}
+		return s.runIn(t, stdin, append(append(args, more...), filepath.Dir(writeOne(t, "FROM busybox\n"+text)))...)
+	}
+	r := build("", "RUN --mount=type=ssh,required [ -S $SSH_AUTH_SOCK ] && echo $SSH_AUTH_SOCK >/sock\n"+
+		"RUN --mount=type=secret,id=s test $(cat /run/secrets/s) = hidden\nRUN test ! -e $(cat /sock) && test ! -e /run\n")
+	if r.code != 0 {
+		t.Errorf("agent and secret: %v", r)
+	}
+	r = build("echo left: $(cat /made), $(pwd), $(cat /run/secrets/s)\n", "WORKDIR /w\nRUN --mount=type=secret,id=s echo made >/made; exit 5\n", "--debug-shell")
+	if r.code != 1 || !strings.Contains(r.stderr, "\nleft: made, /w, ") || !strings.Contains(r.stderr, "exit code: 5") {
+		t.Errorf("debug shell: %v", r)
+	}
+	if list, _ := os.ReadDir(filepath.Join(s.root, "tmp")); len(list) > 0 {
+		t.Errorf("left behind: %v", list)
+	}
+}

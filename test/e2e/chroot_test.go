@@ -138,6 +138,9 @@ func TestChrootKilled(t *testing.T) {
 	if left := processes("5432"); len(left) > 0 {
 		t.Errorf("%q goes on", left)
 	}
+	if list, err := os.ReadDir(filepath.Join(s.root, "tmp")); err != nil || len(list) > 0 {
+		t.Errorf("left behind: %v, %v", list, err)
+	}
 	if list, err := os.ReadDir(mark); err != nil || len(list) != 1 {
 		t.Errorf("caches: %v, %v", list, err)
 	}
