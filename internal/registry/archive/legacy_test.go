@@ -1,8 +1,12 @@
 package archive_test
 
 import (
+	"archive/tar"
+	"compress/gzip"
 	"errors"
 	"fmt"
+	"io"
+	"os"
 	"strings"
 	"testing"
 
@@ -134,5 +138,74 @@ func TestAncientHostile(t *testing.T) {
 		if err == nil || c.want != nil && !errors.Is(err, c.want) || !strings.Contains(err.Error(), c.text) {
 			t.Errorf("%s: %v, want %v with %q", name, err, c.want, c.text)
 		}
+	}
+}
+
+// TestDockerSaved reads what docker 20.10 saved of one image with two names.
+func TestDockerSaved(t *testing.T) {
+	a, err := archive.OpenFile(t.Context(), "testdata/docker-20.10.tar.gz", t.TempDir())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer a.Close()
+	const config = "sha256:311be350e7997a2b0ebb20991212fb8fbb5cb01a54474e5af2c752e4fddaecdd" // as docker showed it
+	for _, name := range []string{"app:1", "multi:1"} {
+		ref := registrytest.Ref(name)
+		dst := mem.New()
+		d, err := registry.Copy(t.Context(), dst, ref, a, ref, registry.CopyOptions{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		data, _ := registrytest.Get(t.Context(), dst, "", d)
+		if m, err := image.ParseManifest(data); err != nil || m.Config.Digest != config || len(m.Layers) != 1 {
+			t.Errorf("%s: %s, %v", name, data, err)
+		}
+	}
+}
+
+// TestDockerSavedOld reads the part of it that older dockers are to understand, without what they did not write.
+func TestDockerSavedOld(t *testing.T) {
+	f, err := os.Open("testdata/docker-20.10.tar.gz")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer f.Close()
+	z, err := gzip.NewReader(f)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var files []file
+	for r := tar.NewReader(z); ; {
+		h, err := r.Next()
+		if err == io.EOF {
+			break
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+		data, err := io.ReadAll(r)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if h.Typeflag == tar.TypeReg && h.Name != "manifest.json" && !strings.HasSuffix(h.Name, ".json") {
+			files = append(files, file{name: h.Name, content: string(data)})
+		}
+	}
+	a := open(t, tarOf(t, files...))
+	ref := registrytest.Ref("app:1")
+	dst := mem.New()
+	d, err := registry.Copy(t.Context(), dst, ref, a, ref, registry.CopyOptions{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	data, _ := registrytest.Get(t.Context(), dst, "", d)
+	m, err := image.ParseManifest(data)
+	if err != nil {
+		t.Fatal(err)
+	}
+	data, _ = registrytest.Get(t.Context(), dst, "", m.Config)
+	cfg, err := image.ParseConfig(data)
+	if err != nil || cfg.OS != "linux" || cfg.Architecture != "amd64" || len(cfg.Config.Cmd) != 1 || image.Validate(cfg, m) != nil {
+		t.Errorf("config %s, %v", data, err)
 	}
 }
