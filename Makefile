@@ -10,7 +10,7 @@ N           ?= 5
 
 export CGO_ENABLED = 0
 
-.PHONY: all build man docs demo test conformance bench lint bare clean
+.PHONY: all build man docs demo test conformance runtime-conformance bench lint bare clean
 
 all: build
 
@@ -39,6 +39,14 @@ test: build
 conformance: build
 	@scripts/setup tools
 	cd conformance && $(GO) vet ./... && $(GO) test -count=1 ./... && $(GO) run . -run '$(CASES)'
+
+# The validation programs of OCI's runtime-tools, with our sandbox as the runtime, or RUNTIME=runc. PROGRAMS='default mounts' for some.
+runtime-conformance: build
+	scripts/runtime-conformance $(or $(RUNTIME),bin/nacre) $(PROGRAMS)
+
+# The validation programs of OCI's runtime-tools, with our sandbox as the runtime, or RUNTIME=runc. PROGRAMS='default mounts' for some.
+runtime-conformance: build
+	scripts/runtime-conformance $(or $(RUNTIME),bin/nacre) $(PROGRAMS)
 
 # make bench W=W3 runs one workload; W=W1,W3 some; W=curves how costs grow. N=11 more rounds, N=5,W2=3 fewer of one.
 bench: build

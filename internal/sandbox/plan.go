@@ -188,7 +188,8 @@ func (p *plan) addNamespaces(s *specs.Spec) error {
 	if flags&unix.CLONE_NEWNS == 0 {
 		return errors.New("a mount namespace is needed")
 	}
-	if (p.Hostname != "" || p.Domain != "") && flags&unix.CLONE_NEWUTS == 0 {
+	joined := slices.ContainsFunc(p.Join, func(j join) bool { return j.Flag == unix.CLONE_NEWUTS })
+	if (p.Hostname != "" || p.Domain != "") && flags&unix.CLONE_NEWUTS == 0 && !joined {
 		return errors.New("a host name needs an uts namespace")
 	}
 	return nil
