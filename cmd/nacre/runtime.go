@@ -64,11 +64,10 @@ func runtimeCommand(a *app) *cobra.Command {
 		Use:   "runtime",
 		Short: "Run OCI bundles, as runc does",
 		Long: `runtime makes containers of OCI bundles (a config.json and a root), by the command line that runc and crun
-have: for podman, containerd and others that call an OCI runtime. They are no containers of the
-store, and not listed by ps. A link to nacre with the name nacre-runtime is the same.`,
+have: for what calls an OCI runtime. They are no containers of the store, and not listed by ps. A link
+to nacre with the name nacre-runtime is the same.`,
 		Example: `  nacre runtime run --bundle ./bundle web
-  ln -s "$(command -v nacre)" /usr/local/bin/nacre-runtime
-  podman --runtime /usr/local/bin/nacre-runtime run alpine true`,
+  ln -s "$(command -v nacre)" /usr/local/bin/nacre-runtime`,
 		Version: version,
 		RunE:    group,
 	}
