@@ -131,6 +131,7 @@ that docker's users know.`,
 	root.SetOut(a.stdout)
 	root.SetErr(a.stderr)
 	addCommands(root, a, args)
+	plainUsage(root)
 	if _, ok := completing(args); ok {
 		completeFlags(root, a)
 	}
@@ -146,6 +147,14 @@ that docker's users know.`,
 		return &exitError{125, &hintError{err, flagHint(cmd, err)}} // docker's code
 	})
 	return root
+}
+
+// plainUsage keeps cobra's "[flags]" from lines of use that have docker's "[OPTIONS]".
+func plainUsage(c *cobra.Command) {
+	c.DisableFlagsInUseLine = strings.Contains(c.Use, "[OPTIONS]")
+	for _, sub := range c.Commands() {
+		plainUsage(sub)
+	}
 }
 
 // flagHint names the flag that was perhaps meant.
