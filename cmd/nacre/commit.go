@@ -136,7 +136,7 @@ func (a *app) committed(ctx context.Context, c *container.Container, f commitFla
 		cfg.Author = f.author
 	}
 	cfg.Created = &created
-	cfg.History = append(cfg.History[:len(cfg.History):len(cfg.History)], image.History{
+	cfg.History = append(image.WholeHistory(cfg.History, len(cfg.RootFS.DiffIDs)), image.History{
 		Created: &created, CreatedBy: strings.Join(c.Config.Args(), " "), Author: f.author, Comment: f.message,
 	})
 	return cfg, nil

@@ -163,30 +163,6 @@ func TestScratch(t *testing.T) {
 	}
 }
 
-// TestHistory: an image that tells of too few layers, or none, tells of all once it tells of one more.
-func TestHistory(t *testing.T) {
-	line, empty := image.History{CreatedBy: "x"}, image.History{EmptyLayer: true}
-	for _, c := range []struct {
-		have   []image.History
-		layers int
-		want   []bool // of each line whether it has a layer
-	}{
-		{nil, 0, nil}, {nil, 2, []bool{true, true}}, {[]image.History{line}, 2, []bool{true, true}},
-		{[]image.History{empty, line, empty}, 1, []bool{false, true, false}}, {[]image.History{line, line}, 1, []bool{true, false}},
-	} {
-		got := whole(c.have, c.layers)
-		if len(got) != len(c.want) || layersIn(got) != c.layers {
-			t.Errorf("%v of %d: %v", c.have, c.layers, got)
-			continue
-		}
-		for i, h := range got {
-			if h.EmptyLayer == c.want[i] {
-				t.Errorf("%v of %d: %v", c.have, c.layers, got)
-			}
-		}
-	}
-}
-
 // index is two images, an attestation of the first, and an artifact.
 func index(t *testing.T, r *mem.Registry) (Source, image.Index) {
 	t.Helper()

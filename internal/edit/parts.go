@@ -71,22 +71,7 @@ func (p *Parts) tell(h image.History) {
 
 // tellAll lets history have a line for each layer, as it must once it has any; some tools write none, or too few.
 func (p *Parts) tellAll() {
-	p.Config.History = whole(p.Config.History, len(p.Config.RootFS.DiffIDs))
-}
-
-// whole is history with as many lines with a layer as there are layers.
-func whole(h []image.History, layers int) []image.History {
-	h = slices.Clone(h)
-	for i := range h {
-		switch {
-		case h[i].EmptyLayer:
-		case layers == 0:
-			h[i].EmptyLayer = true
-		default:
-			layers--
-		}
-	}
-	return append(h, make([]image.History, layers)...)
+	p.Config.History = image.WholeHistory(p.Config.History, len(p.Config.RootFS.DiffIDs))
 }
 
 // annotate changes the annotations of the manifest.

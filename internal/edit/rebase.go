@@ -123,7 +123,7 @@ func (p *Parts) rebase(was, now *Parts) {
 		}
 	}
 	upper := p.over(was)
-	history := whole(now.Config.History, len(now.Config.RootFS.DiffIDs))
+	history := image.WholeHistory(now.Config.History, len(now.Config.RootFS.DiffIDs))
 	p.Manifest.Layers = append(layers, p.Manifest.Layers[n:]...)
 	p.Config.RootFS.DiffIDs = append(slices.Clone(now.Config.RootFS.DiffIDs), p.Config.RootFS.DiffIDs[n:]...)
 	p.Config.History = append(history, upper...)
@@ -144,7 +144,7 @@ func retyped(d registry.Descriptor, docker bool) registry.Descriptor {
 // over is the history of what is over a base: all after that of the base, where it tells of as many layers, else all after the
 // line of its last layer.
 func (p *Parts) over(base *Parts) []image.History {
-	n, all := len(base.Config.RootFS.DiffIDs), whole(p.Config.History, len(p.Config.RootFS.DiffIDs))
+	n, all := len(base.Config.RootFS.DiffIDs), image.WholeHistory(p.Config.History, len(p.Config.RootFS.DiffIDs))
 	if k := len(base.Config.History); k <= len(all) && layersIn(all[:k]) == n {
 		return all[k:]
 	}

@@ -189,7 +189,7 @@ func (p *planner) inherit(s *stage) {
 		s.env = &vars{}
 	default:
 		s.image = cloneImage(s.from.Config)
-		s.baseHistory = s.from.Config.History
+		s.baseHistory = image.WholeHistory(s.from.Config.History, len(s.from.Config.RootFS.DiffIDs))
 		s.last = p.baseStep(s)
 		s.env = &vars{}
 	}

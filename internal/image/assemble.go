@@ -53,6 +53,9 @@ func Assemble(cfg Config, layers []Layer) (Assembled, error) {
 	if err := Validate(cfg, m); err != nil {
 		return Assembled{}, err
 	}
+	if n := layersIn(cfg.History); len(cfg.History) > 0 && n != len(layers) {
+		return Assembled{}, invalid("history tells of %d layers, there are %d", n, len(layers))
+	}
 	if a.Manifest, a.ManifestDesc, err = describe(TypeManifest, m); err != nil {
 		return Assembled{}, err
 	}
@@ -127,8 +130,7 @@ func Describe(mediaType string, data []byte) Descriptor {
 }
 
 // Validate checks that a config and a manifest of its image agree: as many layers
-// as diffIDs, as many histories with a layer as layers (where there is history at
-// all), and layers that are stored uncompressed being the diffIDs. Errors: ErrInvalid.
+// as diffIDs, and layers that are stored uncompressed being the diffIDs. Errors: ErrInvalid.
 func Validate(cfg Config, m Manifest) error {
 	ids := cfg.RootFS.DiffIDs
 	if t := cfg.RootFS.Type; t != "layers" {
@@ -144,9 +146,6 @@ func Validate(cfg Config, m Manifest) error {
 		if l.Digest != ids[i] {
 			return invalid("layer %d is %s, diff_ids says %s", i, l.Digest, ids[i])
 		}
-	}
-	if n := layersIn(cfg.History); len(cfg.History) > 0 && n != len(ids) {
-		return invalid("history tells of %d layers, there are %d", n, len(ids))
 	}
 	return nil
 }

@@ -1,6 +1,10 @@
 package image
 
-import "github.com/opencontainers/go-digest"
+import (
+	"slices"
+
+	"github.com/opencontainers/go-digest"
+)
 
 // Made is one line of an image's history with the layer it made, if any.
 type Made struct {
@@ -36,4 +40,20 @@ func Trace(cfg Config, m Manifest) []Made {
 		made = append(made, take(History{}))
 	}
 	return made
+}
+
+// WholeHistory is h with as many lines that have a layer as there are layers: some tools write none, or too few (the
+// OCI image spec makes history optional), and what is put on top must not be taken for theirs.
+func WholeHistory(h []History, layers int) []History {
+	h = slices.Clone(h)
+	for i := range h {
+		switch {
+		case h[i].EmptyLayer:
+		case layers == 0:
+			h[i].EmptyLayer = true
+		default:
+			layers--
+		}
+	}
+	return append(h, make([]History, layers)...)
 }

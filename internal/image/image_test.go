@@ -125,7 +125,7 @@ func TestValidate(t *testing.T) {
 		"swapped":         {func(_ *Config, m *Manifest) { m.Layers[0], m.Layers[1] = m.Layers[1], m.Layers[0] }, false},
 		"one layer less":  {func(_ *Config, m *Manifest) { m.Layers = m.Layers[:1] }, false},
 		"one diffID less": {func(c *Config, _ *Manifest) { c.RootFS.DiffIDs = c.RootFS.DiffIDs[:1] }, false},
-		"history of 3":    {func(c *Config, _ *Manifest) { c.History[1].EmptyLayer = false }, false},
+		"history of 3":    {func(c *Config, _ *Manifest) { c.History[1].EmptyLayer = false }, true}, // it is told, and nothing rests on it
 		"no rootfs type":  {func(c *Config, _ *Manifest) { c.RootFS.Type = "" }, false},
 	} {
 		cfg, err := ParseConfig(a.Config)
@@ -193,5 +193,29 @@ func TestAssembleBlob(t *testing.T) {
 	}
 	if m.Layers[0].MediaType != TypeLayer {
 		t.Errorf("the layer that is here is %+v", m.Layers[0])
+	}
+}
+
+// TestWholeHistory: an image that tells of too few layers, or none, tells of all once it tells of one more.
+func TestWholeHistory(t *testing.T) {
+	line, empty := History{CreatedBy: "x"}, History{EmptyLayer: true}
+	for _, c := range []struct {
+		have   []History
+		layers int
+		want   []bool // of each line whether it has a layer
+	}{
+		{nil, 0, nil}, {nil, 2, []bool{true, true}}, {[]History{line}, 2, []bool{true, true}},
+		{[]History{empty, line, empty}, 1, []bool{false, true, false}}, {[]History{line, line}, 1, []bool{true, false}},
+	} {
+		got := WholeHistory(c.have, c.layers)
+		if len(got) != len(c.want) || layersIn(got) != c.layers {
+			t.Errorf("%v of %d: %v", c.have, c.layers, got)
+			continue
+		}
+		for i, h := range got {
+			if h.EmptyLayer == c.want[i] {
+				t.Errorf("%v of %d: %v", c.have, c.layers, got)
+			}
+		}
 	}
 }
