@@ -48,6 +48,7 @@ type foreignRunner struct {
 
 func (r *foreignRunner) run(ctx context.Context) (Status, error) {
 	defer r.watch.end()
+	guardProcess() // from the stage's mount namespace our program could not be started
 	if err := r.streams.open(r.Config); err != nil {
 		r.streams.abandon()
 		return r.status, fail("start container", err)
