@@ -82,17 +82,12 @@ func both(f, g cobra.CompletionFunc) cobra.CompletionFunc {
 	}
 }
 
-// several completes every argument, with what is not among the earlier ones.
+// each completes every argument, with what is not among the earlier ones.
 func each(f cobra.CompletionFunc) cobra.CompletionFunc {
 	return func(cmd *cobra.Command, args []string, prefix string) ([]string, cobra.ShellCompDirective) {
 		words, directive := f(cmd, args, prefix)
 		return slices.DeleteFunc(words, func(w string) bool { return slices.Contains(args, w) }), directive
 	}
-}
-
-// folders completes to directories.
-func folders(*cobra.Command, []string, string) ([]string, cobra.ShellCompDirective) {
-	return nil, cobra.ShellCompDirectiveFilterDirs
 }
 
 // completeImage completes the first argument, where it alone is an image.

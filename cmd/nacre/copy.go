@@ -29,8 +29,9 @@ image for several platforms is copied for all of them unless --platform picks on
 		Example: `  nacre copy debian:12 registry.example.com/mirror/debian:12
   nacre copy --platform linux/arm64 docker://debian:12 oci:layout:12
   nacre copy docker-archive:web.tar registry.example.com/team/web:1`,
-		Args: exactArgs(2, "copy needs a source and a destination"),
-		RunE: func(cmd *cobra.Command, args []string) error { return runCopy(cmd.Context(), a, f, args[0], args[1]) },
+		Args:              exactArgs(2, "copy needs a source and a destination"),
+		ValidArgsFunction: a.completeImages,
+		RunE:              func(cmd *cobra.Command, args []string) error { return runCopy(cmd.Context(), a, f, args[0], args[1]) },
 	}
 	fl := cmd.Flags()
 	fl.BoolVarP(&f.all, "all", "a", false, "copy the images for all platforms (that is the default)")

@@ -28,8 +28,9 @@ platforms the one for this machine. A pull that was broken off goes on where it 
 		Example: `  nacre pull debian:12
   nacre pull --platform linux/arm64 registry.example.com/team/web@sha256:9f86d0...
   nacre pull -a registry.example.com/team/web`,
-		Args: exactArgs(1, "pull needs the name of an image"),
-		RunE: func(cmd *cobra.Command, args []string) error { return runPull(cmd.Context(), a, f, args[0]) },
+		Args:              exactArgs(1, "pull needs the name of an image"),
+		ValidArgsFunction: a.completeImage,
+		RunE:              func(cmd *cobra.Command, args []string) error { return runPull(cmd.Context(), a, f, args[0]) },
 	}
 	fl := cmd.Flags()
 	fl.BoolVarP(&f.all, "all-tags", "a", false, "fetch every tag of the repository")

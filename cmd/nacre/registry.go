@@ -72,11 +72,12 @@ type (
 func registryTagsCommand(a *app) *cobra.Command {
 	var format string
 	cmd := &cobra.Command{
-		Use:     "tags REPOSITORY",
-		Aliases: []string{"list-tags"},
-		Short:   "List the tags of a repository",
-		Example: "  nacre registry tags registry.example.com/team/web",
-		Args:    exactArgs(1, "tags needs a repository"),
+		Use:               "tags REPOSITORY",
+		Aliases:           []string{"list-tags"},
+		Short:             "List the tags of a repository",
+		Example:           "  nacre registry tags registry.example.com/team/web",
+		Args:              exactArgs(1, "tags needs a repository"),
+		ValidArgsFunction: one(a.completeRepositories),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			ref, err := remoteName(args[0])
 			if err != nil {
@@ -112,10 +113,11 @@ func remoteName(s string) (registry.Ref, error) {
 func registryDigestCommand(a *app) *cobra.Command {
 	var platform string
 	cmd := &cobra.Command{
-		Use:     "digest IMAGE",
-		Short:   "Print the digest of an image in a registry",
-		Example: "  nacre registry digest debian:12\n  nacre registry digest --platform linux/arm64 debian:12",
-		Args:    exactArgs(1, "digest needs an image"),
+		Use:               "digest IMAGE",
+		Short:             "Print the digest of an image in a registry",
+		Example:           "  nacre registry digest debian:12\n  nacre registry digest --platform linux/arm64 debian:12",
+		Args:              exactArgs(1, "digest needs an image"),
+		ValidArgsFunction: a.completeImage,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			d, _, err := a.remoteManifest(cmd.Context(), args[0], platform, platform != "")
 			if err == nil {
@@ -132,10 +134,11 @@ func registryManifestCommand(a *app) *cobra.Command {
 	var platform string
 	var raw bool
 	cmd := &cobra.Command{
-		Use:     "manifest IMAGE",
-		Short:   "Print the manifest or index of an image in a registry",
-		Example: "  nacre registry manifest debian:12\n  nacre registry manifest --raw debian:12 | sha256sum",
-		Args:    exactArgs(1, "manifest needs an image"),
+		Use:               "manifest IMAGE",
+		Short:             "Print the manifest or index of an image in a registry",
+		Example:           "  nacre registry manifest debian:12\n  nacre registry manifest --raw debian:12 | sha256sum",
+		Args:              exactArgs(1, "manifest needs an image"),
+		ValidArgsFunction: a.completeImage,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			_, data, err := a.remoteManifest(cmd.Context(), args[0], platform, true)
 			if err != nil {
@@ -196,8 +199,9 @@ func registryDeleteCommand(a *app) *cobra.Command {
 		Short:   "Delete images, or tags of images, from a registry",
 		Long: `Delete from a registry: of a name with a tag that tag, of a name with a digest the image with all
 its tags. Where a registry cannot delete tags, nothing is deleted, as the image may have others.`,
-		Example: "  nacre registry delete registry.example.com/team/web:old",
-		Args:    minArgs(1, "delete needs at least one image"),
+		Example:           "  nacre registry delete registry.example.com/team/web:old",
+		Args:              minArgs(1, "delete needs at least one image"),
+		ValidArgsFunction: each(a.completeImages),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			r, err := a.remote(cmd.Context())
 			if err != nil {
@@ -241,10 +245,11 @@ func deleteRemote(ctx context.Context, a *app, r registry.Deleter, name string) 
 func registryReferrersCommand(a *app) *cobra.Command {
 	var artifactType, format string
 	cmd := &cobra.Command{
-		Use:     "referrers IMAGE",
-		Short:   "List what refers to an image: signatures, SBOMs, attestations",
-		Example: "  nacre registry referrers registry.example.com/team/web:1\n  nacre registry referrers --artifact-type application/spdx+json web:1",
-		Args:    exactArgs(1, "referrers needs an image"),
+		Use:               "referrers IMAGE",
+		Short:             "List what refers to an image: signatures, SBOMs, attestations",
+		Example:           "  nacre registry referrers registry.example.com/team/web:1\n  nacre registry referrers --artifact-type application/spdx+json web:1",
+		Args:              exactArgs(1, "referrers needs an image"),
+		ValidArgsFunction: a.completeImage,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			ctx := cmd.Context()
 			d, _, err := a.remoteManifest(ctx, args[0], "", false)

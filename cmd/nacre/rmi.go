@@ -26,7 +26,7 @@ func rmiCommand(a *app) *cobra.Command {
 on disk until "nacre system prune".`,
 		Example:           "  nacre rmi web:1\n  nacre rmi -f 3f2a7c\n  nacre rmi --platform linux/arm64 web:1",
 		Args:              minArgs(1, "rmi needs at least one image"),
-		ValidArgsFunction: a.completeImages,
+		ValidArgsFunction: each(a.completeImages),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			s, err := a.store(cmd.Context())
 			if err != nil {

@@ -40,7 +40,7 @@ Of an image for several platforms all that are here are saved, unless --platform
   nacre save --platform linux/arm64 -o web.tar.zst web:1 db:2
   nacre save --format oci-dir -o layout web`,
 		Args:              minArgs(1, "save needs at least one image"),
-		ValidArgsFunction: a.completeImages,
+		ValidArgsFunction: each(a.completeImages),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			return runSave(cmd.Context(), a, f, args)
 		},
