@@ -132,14 +132,10 @@ func (p *cachePrune) warning() string {
 }
 
 func (p *cachePrune) print(a *app, rows []cacheRow, removed store.CacheRemoved, more int64) error {
-	report := store.PruneReport{Cache: removed.Records}
-	report.Bytes = removed.Bytes + more
+	removed.Bytes += more
 	gone := map[string]bool{}
 	for _, c := range removed.Items {
 		gone[c.ID] = true
-		if c.Kind == store.CacheMount {
-			report.CacheDirs = append(report.CacheDirs, c.Mount)
-		}
 	}
 	if p.verbose {
 		rows = slices.DeleteFunc(rows, func(r cacheRow) bool { return !gone[r.full] })
@@ -151,22 +147,26 @@ func (p *cachePrune) print(a *app, rows []cacheRow, removed store.CacheRemoved, 
 		}
 		fmt.Fprintln(a.stdout)
 	}
-	printPrunedCache(a, report)
+	printPrunedCache(a, removed)
 	return nil
 }
 
 // printPrunedCache says how much was removed, and lists what can be made again least easily.
-func printPrunedCache(a *app, r store.PruneReport) {
-	if r.Cache > 0 {
-		fmt.Fprintf(a.stdout, "Deleted build cache: %d records\n", r.Cache)
+func printPrunedCache(a *app, r store.CacheRemoved) {
+	if r.Records > 0 {
+		fmt.Fprintf(a.stdout, "Deleted build cache: %d records\n", r.Records)
 	}
-	if len(r.CacheDirs) > 0 {
-		fmt.Fprintln(a.stdout, "Deleted Cache Mounts:")
+	mounts := 0
+	for _, c := range r.Items {
+		if c.Kind != store.CacheMount {
+			continue
+		}
+		if mounts++; mounts == 1 {
+			fmt.Fprintln(a.stdout, "Deleted Cache Mounts:")
+		}
+		fmt.Fprintln(a.stdout, c.Mount.ID)
 	}
-	for _, c := range r.CacheDirs {
-		fmt.Fprintln(a.stdout, c.ID)
-	}
-	if r.Cache+len(r.CacheDirs) > 0 {
+	if r.Records+mounts > 0 {
 		fmt.Fprintln(a.stdout)
 	}
 	fmt.Fprintln(a.stdout, "Total reclaimed space:", fullSize(r.Bytes))

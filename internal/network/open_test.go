@@ -30,11 +30,12 @@ func TestMain(m *testing.M) {
 			return err
 		}
 		defer os.RemoveAll(dir)
-		l, err := bridge.New(dir).Attach(context.Background(), ns, bridge.Want{})
-		if err == nil {
-			l.Close()
+		l, err := bridge.New(dir).Reserve(context.Background(), bridge.Want{})
+		if err != nil {
+			return err
 		}
-		return err
+		defer l.Close()
+		return l.Connect(ns)
 	})
 }
 

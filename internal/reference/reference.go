@@ -14,7 +14,6 @@ package reference
 import (
 	"errors"
 	"fmt"
-	"path"
 	"strings"
 
 	"github.com/opencontainers/go-digest"
@@ -189,14 +188,4 @@ func (n Named) join(s string) string {
 		s += "@" + n.Digest.String()
 	}
 	return s
-}
-
-// Match tells whether the familiar name, with or without tag, matches a pattern with
-// path.Match's wildcards. Error: path.ErrBadPattern.
-func (n Named) Match(pattern string) (bool, error) {
-	ok, err := path.Match(pattern, n.Familiar())
-	if !ok && err == nil {
-		ok, _ = path.Match(pattern, n.FamiliarName())
-	}
-	return ok, err
 }

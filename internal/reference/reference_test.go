@@ -2,7 +2,6 @@ package reference_test
 
 import (
 	"math/rand/v2"
-	"path"
 	"strings"
 	"testing"
 
@@ -90,11 +89,6 @@ func same(t *testing.T, s string) bool {
 	}
 	if n.NameOnly() != theirs.IsNameOnly(want) {
 		t.Errorf("%q: name only is %v", s, n.NameOnly())
-	}
-	pattern := "*" + path.Base(n.FamiliarName())
-	ok, _ := theirs.FamiliarMatch(pattern, want)
-	if got, err := n.Match(pattern); got != ok || err != nil {
-		t.Errorf("%q matches %q: %v, %v; want %v", pattern, s, got, err, ok)
 	}
 	return true
 }

@@ -103,7 +103,12 @@ func writeLayout(t *testing.T, name string, img registrytest.Image) string {
 
 func openArchive(t *testing.T, path string) *archive.Archive {
 	t.Helper()
-	a, err := archive.OpenFile(t.Context(), path, t.TempDir())
+	f, err := os.Open(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { f.Close() })
+	a, err := archive.Open(t.Context(), f, t.TempDir())
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -61,20 +61,7 @@ type Link struct {
 	host  string // the host's end
 }
 
-// Attach connects a namespace. An error other than ErrUnavailable is about what was wanted.
-func (b *Bridge) Attach(ctx context.Context, ns *os.File, w Want) (*Link, error) {
-	l, err := b.Reserve(ctx, w)
-	if err != nil {
-		return nil, err
-	}
-	if err := l.Connect(ns); err != nil {
-		l.Close()
-		return nil, err
-	}
-	return l, nil
-}
-
-// Reserve takes an address for a namespace that is connected later. Errors are as of Attach.
+// Reserve takes an address for a namespace that is connected later. An error other than ErrUnavailable is about what was wanted.
 func (b *Bridge) Reserve(ctx context.Context, w Want) (*Link, error) {
 	h, err := netlink.NewHandle(unix.NETLINK_ROUTE)
 	if err != nil {

@@ -40,7 +40,7 @@ func TestMain(m *testing.M) {
 			return err
 		}
 		defer os.RemoveAll(dir)
-		l, err := New(dir).Attach(context.Background(), ns, Want{})
+		l, err := connect(context.Background(), New(dir), ns, Want{})
 		if err == nil {
 			l.Close()
 		}
@@ -48,12 +48,25 @@ func TestMain(m *testing.M) {
 	})
 }
 
+// connect connects a namespace at once.
+func connect(ctx context.Context, b *Bridge, ns *os.File, w Want) (*Link, error) {
+	l, err := b.Reserve(ctx, w)
+	if err != nil {
+		return nil, err
+	}
+	if err := l.Connect(ns); err != nil {
+		l.Close()
+		return nil, err
+	}
+	return l, nil
+}
+
 func hold(dir string) {
 	ns, err := netns.New()
 	if err != nil {
 		panic(err)
 	}
-	l, err := New(dir).Attach(context.Background(), ns, Want{Names: []string{"held"}})
+	l, err := connect(context.Background(), New(dir), ns, Want{Names: []string{"held"}})
 	if err != nil {
 		panic(err)
 	}
@@ -77,7 +90,7 @@ func fresh(t *testing.T) *Bridge {
 func attach(t *testing.T, b *Bridge, w Want) (*Link, *os.File) {
 	t.Helper()
 	ns := nettest.New(t)
-	l, err := b.Attach(t.Context(), ns, w)
+	l, err := connect(t.Context(), b, ns, w)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -198,7 +211,7 @@ func TestAsked(t *testing.T) {
 		t.Errorf("%v\n%s", l.Addr, out)
 	}
 	for _, bad := range []netip.Addr{want, first.Gateway, first.Addr.Masked().Addr(), lastOf(first.Addr), netip.MustParseAddr("9.9.9.9")} {
-		if _, err := b.Attach(t.Context(), nettest.New(t), Want{IP: bad}); err == nil || errors.Is(err, ErrUnavailable) {
+		if _, err := connect(t.Context(), b, nettest.New(t), Want{IP: bad}); err == nil || errors.Is(err, ErrUnavailable) {
 			t.Errorf("--ip %s: %v", bad, err)
 		}
 	}
@@ -258,7 +271,7 @@ func TestManyAtOnce(t *testing.T) {
 		ns := nettest.New(t)
 		spaces = append(spaces, ns)
 		wg.Go(func() {
-			l, err := b.Attach(t.Context(), ns, Want{})
+			l, err := connect(t.Context(), b, ns, Want{})
 			if err != nil {
 				t.Error(err)
 				return
@@ -290,12 +303,12 @@ func TestManyAtOnce(t *testing.T) {
 func TestUnavailable(t *testing.T) {
 	b := fresh(t)
 	os.WriteFile(b.dir, nil, 0o600) // where a directory should be
-	if _, err := b.Attach(t.Context(), nettest.New(t), Want{}); !errors.Is(err, ErrUnavailable) {
+	if _, err := connect(t.Context(), b, nettest.New(t), Want{}); !errors.Is(err, ErrUnavailable) {
 		t.Error(err)
 	}
 	b = fresh(t)
 	nettest.Run(t, "ip", "link", "add", Name, "type", "veth", "peer", "name", "another")
-	if _, err := b.Attach(t.Context(), nettest.New(t), Want{}); !errors.Is(err, ErrUnavailable) || !strings.Contains(err.Error(), "veth") {
+	if _, err := connect(t.Context(), b, nettest.New(t), Want{}); !errors.Is(err, ErrUnavailable) || !strings.Contains(err.Error(), "veth") {
 		t.Error(err)
 	}
 }

@@ -13,7 +13,6 @@ import (
 	"fmt"
 	"io"
 	"iter"
-	"os"
 
 	"github.com/opencontainers/go-digest"
 
@@ -37,21 +36,6 @@ type Archive struct {
 	blobs  map[digest.Digest]blob   // of the older form: configs and layers
 	made   map[digest.Digest][]byte // of the older form: manifests
 	closer io.Closer
-}
-
-// OpenFile opens the archive at path. See Open.
-func OpenFile(ctx context.Context, path, scratch string) (*Archive, error) {
-	f, err := os.Open(path)
-	if err != nil {
-		return nil, err
-	}
-	a, err := Open(ctx, f, scratch)
-	if err != nil {
-		f.Close()
-		return nil, fmt.Errorf("%s: %w", path, err)
-	}
-	a.closer = both{a.closer, f}
-	return a, nil
 }
 
 // Open opens the archive in r. A plain tar in a regular file is read in place, so r must stay open as
@@ -156,7 +140,3 @@ func (a *Archive) readIndex() error {
 	a.names, err = registry.ParseNames(data)
 	return err
 }
-
-type both struct{ a, b io.Closer }
-
-func (c both) Close() error { return errors.Join(c.a.Close(), c.b.Close()) }

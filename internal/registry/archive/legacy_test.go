@@ -143,7 +143,12 @@ func TestAncientHostile(t *testing.T) {
 
 // TestDockerSaved reads what docker 20.10 saved of one image with two names.
 func TestDockerSaved(t *testing.T) {
-	a, err := archive.OpenFile(t.Context(), "testdata/docker-20.10.tar.gz", t.TempDir())
+	f, err := os.Open("testdata/docker-20.10.tar.gz")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer f.Close()
+	a, err := archive.Open(t.Context(), f, t.TempDir())
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -169,7 +169,12 @@ func TestOpenAnyStream(t *testing.T) {
 			t.Fatal(err)
 		}
 		scratch := t.TempDir()
-		fromFile, err := archive.OpenFile(t.Context(), path, scratch)
+		f, err := os.Open(path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer f.Close()
+		fromFile, err := archive.Open(t.Context(), f, scratch)
 		if err != nil {
 			t.Fatalf("%s: %v", name, err)
 		}

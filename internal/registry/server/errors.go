@@ -79,14 +79,6 @@ func Errorf(c Code, format string, args ...any) *Error {
 	return &Error{Code: c, Message: fmt.Sprintf(format, args...)}
 }
 
-// Unauthorized asks the client to say who it is. The challenge is a WWW-Authenticate header's
-// value: `Basic realm="nacre"`.
-func Unauthorized(challenge string) *Error {
-	e := Errorf(CodeUnauthorized, "authentication required")
-	e.Header = http.Header{"Www-Authenticate": {challenge}}
-	return e
-}
-
 // TooManyRequests asks the client to come back after a while.
 func TooManyRequests(after time.Duration, format string, args ...any) *Error {
 	e := Errorf(CodeTooManyRequests, format, args...)

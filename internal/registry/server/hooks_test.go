@@ -48,8 +48,10 @@ func want(t testing.TB, res *http.Response, status int) {
 func TestAuthorize(t *testing.T) {
 	var mu sync.Mutex
 	var asked []string
+	unknown := server.Errorf(server.CodeUnauthorized, "authentication required")
+	unknown.Header = http.Header{"Www-Authenticate": {`Basic realm="nacre"`}}
 	answers := map[string]error{
-		"unknown": server.Unauthorized(`Basic realm="nacre"`),
+		"unknown": unknown,
 		"denied":  server.Errorf(server.CodeDenied, "not for you"),
 		"busy":    server.TooManyRequests(3*time.Second, "slow down"),
 		"broken":  errors.New("the password file is gone: /etc/secret"),

@@ -31,9 +31,8 @@ func TestCacheUse(t *testing.T) {
 	o := store.Options{Clock: func() time.Time { return now }}
 	root := t.TempDir()
 	s := openAt(t, root, o)
-	info := made(t, s, nil, "a")
 	for _, name := range []string{"used", "unused"} {
-		if err := s.Cache().Put(t.Context(), record("slot", name), output(info)); err != nil {
+		if err := s.Cache().Put(t.Context(), record("slot", name), output(made(t, s, nil, name))); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -45,7 +44,7 @@ func TestCacheUse(t *testing.T) {
 		t.Fatal(err)
 	}
 	s = openAt(t, root, o)
-	if r, err := s.Prune(t.Context(), store.PruneOptions{Cache: true, Until: now.Add(-24 * time.Hour)}); err != nil || r.Cache != 1 {
+	if r, err := dropCache(t.Context(), s, now.Add(-24*time.Hour)); err != nil || r.Records != 1 {
 		t.Fatalf("%+v, %v", r, err)
 	}
 	if _, ok, err := s.Cache().Get(t.Context(), record("slot", "used").Key); !ok || err != nil {

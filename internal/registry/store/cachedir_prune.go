@@ -8,27 +8,6 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// pruneCacheDirs removes the cache directories that o takes and nobody uses.
-func (s *Store) pruneCacheDirs(ctx context.Context, o PruneOptions) (removed []CacheDir, err error) {
-	list, err := s.CacheDirs(ctx)
-	if err != nil {
-		return nil, err
-	}
-	for _, c := range list {
-		if !o.Until.IsZero() && !c.Used.Before(o.Until) {
-			continue
-		}
-		ok, err := s.removeCacheDir(ctx, c.Name)
-		if err != nil {
-			return removed, err
-		}
-		if ok {
-			removed = append(removed, c)
-		}
-	}
-	return removed, nil
-}
-
 // removeCacheDir removes the cache directory called name unless it is in use; false
 // then, and where it is gone.
 func (s *Store) removeCacheDir(ctx context.Context, name string) (bool, error) {

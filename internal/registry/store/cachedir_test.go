@@ -7,6 +7,7 @@ import (
 	"errors"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -165,9 +166,15 @@ func TestCacheDirPrune(t *testing.T) {
 		}
 		now = now.Add(time.Hour)
 	}
-	left := func(o PruneOptions) string {
+	left := func(kind CacheKind, until time.Time) string {
 		t.Helper()
-		if _, err := s.Prune(t.Context(), o); err != nil {
+		items, err := s.CacheItems(t.Context(), false)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, err := s.DropCache(t.Context(), slices.DeleteFunc(items, func(c CacheItem) bool {
+			return c.Kind != kind || !c.Used.Before(until)
+		})); err != nil {
 			t.Fatal(err)
 		}
 		list, err := s.CacheDirs(t.Context())
@@ -188,15 +195,16 @@ func TestCacheDirPrune(t *testing.T) {
 		t.Errorf("usage %+v, %v", u.CacheDirs, err)
 	}
 	for _, tt := range []struct {
-		o    PruneOptions
-		want string
+		kind  CacheKind
+		until time.Time
+		want  string
 	}{
-		{PruneOptions{Cache: true}, "used new old"},
-		{PruneOptions{CacheDirs: true, Until: now.Add(-2 * time.Hour)}, "used new"},
-		{PruneOptions{CacheDirs: true}, "used"},
+		{CacheLayer, now, "used new old"},
+		{CacheMount, now.Add(-2 * time.Hour), "used new"},
+		{CacheMount, now, "used"}, // also asked for what is in use
 	} {
-		if got := left(tt.o); got != tt.want {
-			t.Errorf("%+v leaves %q, want %q", tt.o, got, tt.want)
+		if got := left(tt.kind, tt.until); got != tt.want {
+			t.Errorf("%v until %v leaves %q, want %q", tt.kind, tt.until, got, tt.want)
 		}
 	}
 }

@@ -9,6 +9,7 @@ import (
 	"strconv"
 	"strings"
 	"testing"
+	"time"
 
 	"nacre/internal/event"
 	"nacre/internal/image"
@@ -165,7 +166,7 @@ func story() error {
 	if _, err := s.Check(ctx, true, event.Discard); err != nil {
 		return err
 	}
-	if _, err := s.Prune(ctx, store.PruneOptions{Cache: true}); err != nil {
+	if _, err := dropCache(ctx, s, time.Time{}); err != nil {
 		return err
 	}
 	if _, err := s.Lookup(ctx, "again"); err == nil {

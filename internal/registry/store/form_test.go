@@ -11,6 +11,7 @@ import (
 	"sync"
 	"sync/atomic"
 	"testing"
+	"time"
 
 	"nacre/internal/image"
 	"nacre/internal/registry"
@@ -177,7 +178,7 @@ func TestFormOfImage(t *testing.T) {
 	if _, _, err := s.Remove(t.Context(), "built", store.RemoveOptions{}); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := s.Prune(t.Context(), store.PruneOptions{Cache: true}); err != nil {
+	if _, err := dropCache(t.Context(), s, time.Time{}); err != nil {
 		t.Fatal(err)
 	}
 	pulled, err := s.Lookup(t.Context(), "pulled")

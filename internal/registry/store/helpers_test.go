@@ -2,8 +2,10 @@ package store_test
 
 import (
 	"bytes"
+	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"testing"
 	"time"
 
@@ -96,6 +98,17 @@ func record(slot, name string) cache.Record {
 
 func output(info layer.Info) cache.Output {
 	return cache.Output{DiffID: info.DiffID, Content: info.Content, Size: info.FileBytes, Created: time.Date(2026, 2, 3, 4, 5, 6, 789, time.UTC)}
+}
+
+// dropCache removes all of the build cache that was last used before a time, where that is not zero.
+func dropCache(ctx context.Context, s *store.Store, until time.Time) (store.CacheRemoved, error) {
+	items, err := s.CacheItems(ctx, false)
+	if err != nil {
+		return store.CacheRemoved{}, err
+	}
+	return s.DropCache(ctx, slices.DeleteFunc(items, func(c store.CacheItem) bool {
+		return !until.IsZero() && !c.Used.Before(until)
+	}))
 }
 
 // wantSound fails the test unless Check finds nothing.

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"fmt"
 	"testing"
+	"time"
 
 	"nacre/internal/cache"
 	"nacre/internal/registry/store"
@@ -66,7 +67,7 @@ func TestPrunedRecords(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	if r, err := s.Prune(t.Context(), store.PruneOptions{Cache: true}); err != nil || r.Cache != 2 {
+	if r, err := dropCache(t.Context(), s, time.Time{}); err != nil || r.Records != 2 {
 		t.Fatalf("%+v, %v", r, err)
 	}
 	if data, ok, err := s.Cache().Note(t.Context(), rec.Key); !ok || data != nil || err != nil {

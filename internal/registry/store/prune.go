@@ -3,8 +3,6 @@ package store
 import (
 	"context"
 	"errors"
-	"math"
-	"os"
 	"time"
 
 	"nacre/internal/registry"
@@ -25,11 +23,7 @@ const (
 // PruneOptions of Prune. The zero value removes only leftovers.
 type PruneOptions struct {
 	Images PruneImages
-	// Cache removes build cache records and the stat caches of contexts.
-	Cache bool
-	// CacheDirs removes what RUN --mount=type=cache left.
-	CacheDirs bool
-	// Until, where not zero, spares images created and records last used at or after it.
+	// Until, where not zero, spares images created at or after it.
 	Until time.Time
 	// Labels that an image must have, or must not have, to be removed.
 	Labels []LabelFilter
@@ -49,15 +43,13 @@ func (f LabelFilter) fits(labels map[string]string) bool {
 
 // PruneReport says what Prune removed.
 type PruneReport struct {
-	Untagged  []registry.Ref
-	Images    []digest.Digest // by ID
-	Cache     int             // records
-	CacheDirs []CacheDir
+	Untagged []registry.Ref
+	Images   []digest.Digest // by ID
 	Removed
 }
 
-// Prune removes images and cache records as asked, and then every blob and layer
-// that nothing needs, with what processes that died have left.
+// Prune removes images as asked, and then every blob and layer that nothing needs, with what processes that
+// died have left.
 func (s *Store) Prune(ctx context.Context, o PruneOptions) (PruneReport, error) {
 	var report PruneReport
 	if err := s.writable(); err != nil {
@@ -75,12 +67,7 @@ func (s *Store) Prune(ctx context.Context, o PruneOptions) (PruneReport, error) 
 			if err := pruneOrigins(ctx, tx); err != nil {
 				return err
 			}
-			if err := s.pruneImages(ctx, tx, o, &report); err != nil || !o.Cache {
-				return err
-			}
-			var err error
-			report.Cache, err = pruneCache(ctx, tx, o)
-			return err
+			return s.pruneImages(ctx, tx, o, &report)
 		})
 	})
 	if err != nil {
@@ -93,17 +80,6 @@ func (s *Store) Prune(ctx context.Context, o PruneOptions) (PruneReport, error) 
 	strays, err := s.removeStrays(ctx)
 	report.Bytes += strays
 	report.Bytes += s.prunePartials(func(time.Time, int64) bool { return false })
-	if o.CacheDirs {
-		var derr error
-		report.CacheDirs, derr = s.pruneCacheDirs(ctx, o)
-		for _, c := range report.CacheDirs {
-			report.Bytes += c.Size
-		}
-		err = errors.Join(err, derr)
-	}
-	if o.Cache {
-		report.Bytes += s.pruneContexts(o.Until)
-	}
 	err = errors.Join(err, s.sweep(ctx))
 	s.keepReserve()
 	return report, err
@@ -160,41 +136,6 @@ func (o PruneOptions) FitsLabels(labels map[string]string) bool {
 		}
 	}
 	return true
-}
-
-// pruneCache returns how many records it removed.
-func pruneCache(ctx context.Context, tx querier, o PruneOptions) (int, error) {
-	until := int64(math.MaxInt64)
-	if !o.Until.IsZero() {
-		until = o.Until.UnixNano()
-	}
-	res, err := tx.ExecContext(ctx, "DELETE FROM cache WHERE used < ?", until)
-	if err != nil {
-		return 0, err
-	}
-	n, err := res.RowsAffected()
-	return int(n), errors.Join(err, dropGoneNotes(ctx, tx))
-}
-
-// pruneContexts removes stat caches last written before t (zero: all). They are
-// only ever a saving.
-func (s *Store) pruneContexts(t time.Time) (freed int64) {
-	entries, err := os.ReadDir(s.path("contexts"))
-	if err != nil {
-		return 0
-	}
-	for _, e := range entries {
-		path := s.path("contexts", e.Name())
-		st, err := os.Stat(path)
-		if err != nil || (!t.IsZero() && !st.ModTime().Before(t)) {
-			continue
-		}
-		n := diskUsage(path)
-		if os.Remove(path) == nil {
-			freed += n
-		}
-	}
-	return freed
 }
 
 // strays lists files of blobs/, layers/, trees/ and containers/ that no row tells of: what

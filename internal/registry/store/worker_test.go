@@ -262,6 +262,9 @@ func (w *worker) prune() error {
 		_, err := w.s.Check(w.ctx, false, event.Discard)
 		return err
 	}
-	_, err := w.s.Prune(w.ctx, store.PruneOptions{Images: store.PruneDangling, Cache: true})
+	if _, err := w.s.Prune(w.ctx, store.PruneOptions{Images: store.PruneDangling}); err != nil {
+		return err
+	}
+	_, err := dropCache(w.ctx, w.s, time.Time{})
 	return err
 }
