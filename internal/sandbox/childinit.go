@@ -5,8 +5,10 @@ import (
 	"fmt"
 	"os"
 	"os/signal"
+	"path/filepath"
 	"runtime"
 	"runtime/debug"
+	"slices"
 	"strings"
 	"syscall"
 	"time"
@@ -47,22 +49,37 @@ func (c *child) openProgram() (err error) {
 	return nil
 }
 
-// initComm is the name of the process once it takes signals.
+// initComm is the name of a thread of the process once it takes signals.
 const initComm = "nacre-init"
 
+// initPatience is how long an init may take from its start to its signals, on a machine that has other things to do.
+const initPatience = 30 * time.Second
+
 // awaitInit waits until a process that another runtime has started is an init, or has ended.
-func (l *launched) awaitInit() {
-	for range 10_000 { // 10 s
-		name, err := os.ReadFile(fmt.Sprintf("/proc/%d/comm", l.process.Pid))
-		if err != nil || strings.TrimSpace(string(name)) == initComm {
-			return
+func (l *launched) awaitInit() error {
+	for end := time.Now().Add(initPatience); !isInit(l.process.Pid); {
+		if time.Now().After(end) {
+			return fmt.Errorf("the container's init takes no signals after %v", initPatience)
 		}
 		select {
 		case <-l.done:
-			return
+			return nil
 		case <-time.After(time.Millisecond):
 		}
 	}
+	return nil
+}
+
+// isInit tells whether any thread of a process has the name: which of them Go gives it to is not known.
+func isInit(pid int) bool {
+	names, err := filepath.Glob(fmt.Sprintf("/proc/%d/task/*/comm", pid))
+	if err != nil {
+		return false
+	}
+	return slices.ContainsFunc(names, func(file string) bool {
+		name, err := os.ReadFile(file)
+		return err == nil && strings.TrimSpace(string(name)) == initComm
+	})
 }
 
 // runInit starts the program and looks after it. With reports it tells who started us what became of that.

@@ -81,7 +81,7 @@ func (r *foreignRunner) create(ctx context.Context, bundle string) error {
 		err = r.runtime.run(ctx, [3]*os.File{}, "start", r.runtime.ID)
 	}
 	if err == nil && r.Init {
-		r.awaitInit()
+		err = r.awaitInit()
 	}
 	if err != nil {
 		r.process.Kill()
