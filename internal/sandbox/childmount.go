@@ -31,7 +31,7 @@ func (c *child) mountAll() error {
 // opened: those that are there are covered by ones that can.
 func (c *child) coverDevices() error {
 	for i, d := range c.Devices {
-		fd, err := c.openIfThere(d.Path)
+		fd, err := c.openNode(d.Path)
 		if err != nil {
 			return fail("mount "+d.Path, err)
 		}
@@ -219,6 +219,24 @@ func (c *child) restrict() error {
 		}
 	}
 	return nil
+}
+
+// openNode is openIfThere for the name of a device in a /dev that is somebody's: a symlink in its place is left alone.
+// It could lead to a file of /proc, which the device would cover (CVE-2025-52565).
+func (c *child) openNode(name string) (int, error) {
+	fd, err := c.open(name, unix.O_NOFOLLOW)
+	if errors.Is(err, unix.ENOENT) || errors.Is(err, unix.ENOTDIR) {
+		return -1, nil
+	}
+	if err != nil {
+		return -1, err
+	}
+	var st unix.Stat_t
+	if err := unix.Fstat(fd, &st); err != nil || st.Mode&unix.S_IFMT == unix.S_IFLNK {
+		unix.Close(fd)
+		return -1, err
+	}
+	return fd, nil
 }
 
 // openIfThere opens a path that may be missing: -1.

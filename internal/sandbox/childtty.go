@@ -1,6 +1,7 @@
 package sandbox
 
 import (
+	"errors"
 	"strconv"
 
 	"golang.org/x/sys/unix"
@@ -86,12 +87,30 @@ func (c *child) makeConsole(name string) error {
 		return err
 	}
 	defer unix.Close(source)
-	target, err := c.mountPoint("/dev/console", false)
-	if err != nil {
+	target, err := c.consoleNode()
+	if err != nil || target < 0 {
 		return err
 	}
 	defer unix.Close(target)
 	return moveMount(source, target)
+}
+
+// consoleNode opens what the console is mounted on; -1 where a symlink is in its place.
+func (c *child) consoleNode() (int, error) {
+	if c.dev >= 0 { // it is ours
+		if err := mknod(c.dev, "console", false); err != nil && !errors.Is(err, unix.EEXIST) {
+			return -1, err
+		}
+		return unix.Openat(c.dev, "console", unix.O_PATH|unix.O_NOFOLLOW|unix.O_CLOEXEC, 0)
+	}
+	fd, err := c.openNode("/dev/console")
+	if err != nil || fd >= 0 {
+		return fd, err
+	}
+	if err := c.create("dev", "console", false); err != nil && !errors.Is(err, unix.EEXIST) {
+		return -1, err
+	}
+	return c.openNode("/dev/console")
 }
 
 func setSize(fd int, s Size) error {

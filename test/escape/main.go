@@ -97,7 +97,7 @@ func tryAll(args []string) error {
 		self = "/escape" // no /proc
 	}
 	for _, name := range which {
-		ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
+		ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
 		cmd := exec.CommandContext(ctx, self, "one", name)
 		cmd.WaitDelay = time.Second
 		cmd.Stdin = os.Stdin // /dev/null may be anything in here
