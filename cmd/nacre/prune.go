@@ -218,15 +218,18 @@ func (a *app) confirm(ctx context.Context, text string) (bool, error) {
 
 // printPrunedImages lists what prune removed, in docker's words.
 func (a *app) printPrunedImages(r store.PruneReport) {
-	if len(r.Untagged)+len(r.Images) == 0 {
+	if len(r.Images) == 0 {
 		return
 	}
 	fmt.Fprintln(a.stdout, "Deleted Images:")
-	for _, n := range r.Untagged {
-		fmt.Fprintln(a.stdout, "untagged:", n.Familiar())
-	}
-	for _, d := range r.Images {
-		fmt.Fprintln(a.stdout, "deleted:", d)
+	for _, img := range r.Images {
+		for _, n := range img.Untagged {
+			fmt.Fprintln(a.stdout, "untagged:", n.Familiar())
+		}
+		fmt.Fprintln(a.stdout, "deleted:", img.ID)
+		for _, d := range img.Layers {
+			fmt.Fprintln(a.stdout, "deleted:", d)
+		}
 	}
 	fmt.Fprintln(a.stdout)
 }

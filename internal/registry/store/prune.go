@@ -3,6 +3,7 @@ package store
 import (
 	"context"
 	"errors"
+	"slices"
 	"time"
 
 	"nacre/internal/registry"
@@ -43,9 +44,16 @@ func (f LabelFilter) fits(labels map[string]string) bool {
 
 // PruneReport says what Prune removed.
 type PruneReport struct {
-	Untagged []registry.Ref
-	Images   []digest.Digest // by ID
+	Images []PrunedImage // in the order they went
 	Removed
+}
+
+// PrunedImage is an image that Prune removed, with what went with it.
+type PrunedImage struct {
+	ID       digest.Digest
+	Untagged []registry.Ref
+	// Layers that are gone, those added last first. One that several images had is with the last of them.
+	Layers []digest.Digest
 }
 
 // Prune removes images as asked, and then every blob and layer that nothing needs, with what processes that
@@ -77,6 +85,7 @@ func (s *Store) Prune(ctx context.Context, o PruneOptions) (PruneReport, error) 
 	if err != nil {
 		return report, err
 	}
+	report.keepGone()
 	strays, err := s.removeStrays(ctx)
 	report.Bytes += strays
 	report.Bytes += s.prunePartials(func(time.Time, int64) bool { return false })
@@ -88,7 +97,7 @@ func (s *Store) Prune(ctx context.Context, o PruneOptions) (PruneReport, error) 
 // pruneImages goes over the images until none is left to remove: one may become
 // removable because its last child went.
 func (s *Store) pruneImages(ctx context.Context, tx querier, o PruneOptions, report *PruneReport) error {
-	seen := map[digest.Digest]bool{}
+	at := map[digest.Digest]int{} // in report.Images
 	for again := o.Images != PruneNone; again; {
 		again = false
 		images, err := s.images(ctx, tx, "")
@@ -104,18 +113,48 @@ func (s *Store) pruneImages(ctx context.Context, tx querier, o PruneOptions, rep
 			} else if user.is() {
 				continue
 			}
+			layers, err := layersOf(ctx, tx, img.Target.Digest)
+			if err != nil {
+				return err
+			}
 			if err := deleteImage(ctx, tx, img.Target.Digest); err != nil {
 				return err
 			}
-			report.Untagged = append(report.Untagged, img.Names...)
-			if !seen[img.ID] {
-				seen[img.ID] = true
-				report.Images = append(report.Images, img.ID)
+			i, ok := at[img.ID]
+			if !ok {
+				i = len(report.Images)
+				at[img.ID] = i
+				report.Images = append(report.Images, PrunedImage{ID: img.ID})
 			}
+			p := &report.Images[i]
+			p.Untagged, p.Layers = append(p.Untagged, img.Names...), append(p.Layers, layers...)
 			again = again || img.Parent != ""
 		}
 	}
 	return nil
+}
+
+// layersOf lists the layers that a manifest or index refers to and that are here, those added last first.
+func layersOf(ctx context.Context, tx querier, d digest.Digest) ([]digest.Digest, error) {
+	return texts[digest.Digest](ctx, tx, `WITH RECURSIVE need (d) AS (SELECT ?1
+		UNION SELECT dst FROM need CROSS JOIN edge ON src = d
+		UNION SELECT layer FROM need CROSS JOIN blob ON digest = d WHERE layer IS NOT NULL)
+		SELECT diffid FROM need CROSS JOIN layer ON diffid = d ORDER BY added DESC, diffid`, d)
+}
+
+// keepGone leaves of the images' layers those that are gone, each with the last image that had it.
+func (r *PruneReport) keepGone() {
+	left := make(map[digest.Digest]bool, len(r.Removed.Layers))
+	for _, d := range r.Removed.Layers {
+		left[d] = true
+	}
+	for i := len(r.Images) - 1; i >= 0; i-- {
+		r.Images[i].Layers = slices.DeleteFunc(r.Images[i].Layers, func(d digest.Digest) bool {
+			gone := left[d]
+			delete(left, d)
+			return !gone
+		})
+	}
 }
 
 func (o PruneOptions) takes(img Image) bool {
