@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 
+	"nacre/internal/reference"
 	"nacre/internal/registry"
 
 	"github.com/spf13/cobra"
@@ -19,6 +20,9 @@ source may be a name, a digest, an ID or the beginning of one.`,
 		Args:              exactArgs(2, "tag needs an image and its new name"),
 		ValidArgsFunction: a.completeImages,
 		RunE: func(cmd *cobra.Command, args []string) error {
+			if _, err := reference.Parse(args[1]); err != nil {
+				return fmt.Errorf("Error parsing reference: %q is not a valid repository/tag: %w", args[1], err) //lint:ignore ST1005 docker's words
+			}
 			ref, err := newName(args[1])
 			if err != nil {
 				return err
