@@ -65,5 +65,5 @@ var errNoArgs = errors.New("no command to run")
 
 // LookupUser finds a user by the accounts of a container's root.
 func LookupUser(root *within.Tree, name string) (rootfs.User, error) {
-	return rootfs.LookupUser(root, name)
+	return rootfs.LookupProcess(root, name)
 }

@@ -121,7 +121,7 @@ func (m *monitor) execProcess(o *ExecOptions, base *specs.Process) (*specs.Proce
 	if name == "" {
 		name = m.c.Config.User
 	}
-	user, err := rootfs.LookupUser(within.Open(root), name)
+	user, err := rootfs.LookupProcess(within.Open(root), name)
 	if err != nil {
 		return nil, &sandbox.StartError{Code: sandbox.CodeNotExecutable, Op: "exec", Err: err}
 	}

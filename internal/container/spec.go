@@ -108,7 +108,7 @@ func (p *parts) addProcess(context.Context) error {
 		return ErrNoCommand
 	}
 	// Users that were added in an earlier run count.
-	user, err := rootfs.LookupUser(rootfs.Over(p.root, p.lower), c.User)
+	user, err := rootfs.LookupProcess(rootfs.Over(p.root, p.lower), c.User)
 	if err != nil {
 		return err
 	}

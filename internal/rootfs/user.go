@@ -50,6 +50,27 @@ func LookupUser(f fs.FS, spec string) (User, error) {
 	return u, u.name(f, spec)
 }
 
+// LookupProcess is LookupUser for a container that has run: whatever it has made of its accounts, what needs none of them
+// goes on without. That is no spec, root, and numbers.
+func LookupProcess(f fs.FS, spec string) (User, error) {
+	u, err := LookupUser(f, spec)
+	if err == nil {
+		return u, nil
+	}
+	if login, group, ok := strings.Cut(spec, ":"); login == "root" {
+		spec = "0"
+		if ok {
+			spec += ":" + group
+		}
+	}
+	// What is left to do without the files is what they would have changed nothing in but groups and home.
+	found, nerr := user.GetExecUser(spec, &user.ExecUser{Home: "/"}, nil, nil)
+	if nerr != nil {
+		return User{}, err
+	}
+	return User{UID: found.Uid, GID: found.Gid, Home: "/"}, nil
+}
+
 // name fills in what GetExecUser does not tell.
 func (u *User) name(f fs.FS, spec string) error {
 	passwd, err := openAccounts(f, "etc/passwd")

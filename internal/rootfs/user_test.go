@@ -79,3 +79,30 @@ func TestLookupUser(t *testing.T) {
 		}
 	}
 }
+
+// TestLookupProcess: accounts that cannot be read are needed by names alone.
+func TestLookupProcess(t *testing.T) {
+	s := newSource(t, false)
+	pipe := s.merged(s.add(dir("etc"), device("etc/passwd", unix.S_IFIFO, 0, 0), device("etc/group", unix.S_IFIFO, 0, 0)))
+	odd := s.merged(s.add(dir("etc"), dir("etc/passwd"), file("etc/group", group)))
+	full := s.merged(s.add(dir("etc"), file("etc/passwd", passwd), file("etc/group", group)))
+	for _, root := range []*FS{pipe, odd} {
+		for spec, want := range map[string][2]int{"": {}, "root": {}, "0": {}, "root:7": {0, 7}, "5": {5, 0}, "5:6": {5, 6}, ":6": {0, 6}} {
+			got, err := LookupProcess(root, spec)
+			if err != nil || got.UID != want[0] || got.GID != want[1] || got.Home != "/" || len(got.Groups) > 0 {
+				t.Errorf("%q: %+v, %v", spec, got, err)
+			}
+		}
+		for _, spec := range []string{"app", "5:nogroup", "-1", "2147483648"} {
+			if got, err := LookupProcess(root, spec); err == nil {
+				t.Errorf("%q: %+v", spec, got)
+			}
+		}
+	}
+	if got, err := LookupProcess(full, "root"); err != nil || got.Home != "/root" || !slices.Equal(got.Groups, []int{10}) {
+		t.Errorf("with accounts: %+v, %v", got, err)
+	}
+	if _, err := LookupProcess(full, "nobody"); err == nil || !strings.Contains(err.Error(), "unable to find user nobody") {
+		t.Errorf("a name that is not there: %v", err)
+	}
+}
