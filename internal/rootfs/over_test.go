@@ -87,6 +87,9 @@ func readWithin(dir, name string) string {
 	}
 	defer unix.Close(at)
 	fd, err := unix.Openat2(at, name, &unix.OpenHow{Flags: unix.O_RDONLY | unix.O_NONBLOCK | unix.O_CLOEXEC, Resolve: unix.RESOLVE_IN_ROOT})
+	for err == unix.EAGAIN { // somebody on the machine renamed or mounted meanwhile, and the name has a ".." (openat2(2))
+		fd, err = unix.Openat2(at, name, &unix.OpenHow{Flags: unix.O_RDONLY | unix.O_NONBLOCK | unix.O_CLOEXEC, Resolve: unix.RESOLVE_IN_ROOT})
+	}
 	if err != nil {
 		return "error"
 	}
