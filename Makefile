@@ -44,10 +44,6 @@ conformance: build
 runtime-conformance: build
 	scripts/runtime-conformance $(or $(RUNTIME),bin/nacre) $(PROGRAMS)
 
-# The validation programs of OCI's runtime-tools, with our sandbox as the runtime, or RUNTIME=runc. PROGRAMS='default mounts' for some.
-runtime-conformance: build
-	scripts/runtime-conformance $(or $(RUNTIME),bin/nacre) $(PROGRAMS)
-
 # make bench W=W3 runs one workload; W=W1,W3 some; W=curves how costs grow. N=11 more rounds, N=5,W2=3 fewer of one.
 bench: build
 	@scripts/setup tools bench
