@@ -66,13 +66,33 @@ func TestRunSignals(t *testing.T) {
 	}
 }
 
-// TestRunFlags: -e, -w, -u, -v, --entrypoint, -i and what a container is.
+// ociRuntimes are whom containers are run by: our own sandbox, and what scripts/setup tools installs.
+var ociRuntimes = []string{"nacre", "crun", "runc"}
+
+// by has containers run by a runtime.
+func (s *store) by(runtime string) {
+	if runtime != "nacre" {
+		s.env = append(s.env, "NACRE_RUNTIME="+runtime)
+	}
+}
+
+// TestRunFlags: -e, -w, -u, -v, --entrypoint, -i and what a container is, whoever runs it.
 func TestRunFlags(t *testing.T) {
 	t.Parallel()
-	s := newBusybox(t)
+	os.Setenv("NACRE_E2E_HANDED_ON", "by name")
+	for _, runtime := range ociRuntimes {
+		t.Run(runtime, func(t *testing.T) {
+			t.Parallel()
+			s := newBusybox(t)
+			s.by(runtime)
+			s.runFlags(t)
+		})
+	}
+}
+
+func (s *store) runFlags(t *testing.T) {
 	dir := t.TempDir()
 	os.WriteFile(filepath.Join(dir, "in"), []byte("from outside\n"), 0o644)
-	os.Setenv("NACRE_E2E_HANDED_ON", "by name")
 	for _, c := range []struct {
 		name string
 		args []string
