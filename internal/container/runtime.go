@@ -3,6 +3,7 @@ package container
 import (
 	"context"
 	"errors"
+	"fmt"
 	"path/filepath"
 	"strings"
 
@@ -60,7 +61,11 @@ func (m *monitor) pauseWith(cgroups []string) error {
 	if err := m.set(func(now *State) { now.Freezer = freezerOf(cgroups) }); err != nil {
 		return err
 	}
-	if err := m.runtime.Pause(context.Background()); err != nil {
+	err := m.runtime.Pause(context.Background())
+	switch {
+	case err != nil && len(cgroups) == 0:
+		return fmt.Errorf("the container cannot be paused here: it has no cgroup, which systemd-run --user --scope -p Delegate=yes COMMAND can give: %w", err)
+	case err != nil:
 		return err
 	}
 	return m.set(func(now *State) {

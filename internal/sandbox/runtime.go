@@ -27,9 +27,19 @@ type Runtime struct {
 	ID  string // of the container
 }
 
+// administrators are where runtimes are installed that an ordinary user's PATH may lack.
+var administrators = [...]string{"/usr/local/sbin", "/usr/sbin", "/sbin"}
+
 // FindRuntime is the path of a runtime by its name, or by its path.
 func FindRuntime(name string) (string, error) {
 	path, err := exec.LookPath(name)
+	if err != nil && !strings.Contains(name, "/") {
+		for _, dir := range administrators {
+			if path, err := exec.LookPath(filepath.Join(dir, name)); err == nil {
+				return path, nil
+			}
+		}
+	}
 	switch {
 	case err == nil:
 		return filepath.Abs(path)

@@ -2,7 +2,9 @@ package sandbox
 
 import (
 	"errors"
+	"fmt"
 	"maps"
+	"os"
 	"slices"
 	"strconv"
 
@@ -45,6 +47,10 @@ func runtimeSpec(c *Config) (*specs.Spec, []string, error) {
 		}
 		linux.Resources = withDeviceRules(&linux)
 		return &s, nil, nil
+	}
+	if uid := process.User.UID; oneID() && !countedIDs(os.Getpid())[uid] {
+		return nil, nil, fmt.Errorf("another OCI runtime cannot run it as user %d: where the user namespace has one id (isolation single), "+
+			"that is root's; without --runtime it can, and so it can for users who have ids in /etc/subuid and /etc/subgid", uid)
 	}
 	return &s, adaptSpec(&s), nil
 }
@@ -122,7 +128,7 @@ func adaptSpec(s *specs.Spec) (warnings []string) {
 		s.Linux.Sysctl[pings] = clampRange(value, gids)
 	}
 	if hasLimits(s.Linux) && (!unifiedOnly() || !canDelegate()) {
-		warnings = limitWarnings([]string{"the limits of the container"}, []error{errNotDelegated})
+		warnings = limitWarnings([]string{"what limits the container"}, []error{errNotDelegated})
 		s.Linux.Resources, s.Linux.CgroupsPath = nil, ""
 	}
 	return warnings
