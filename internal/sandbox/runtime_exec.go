@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"os"
+	"time"
 
 	specs "github.com/opencontainers/runtime-spec/specs-go"
 )
@@ -52,8 +53,17 @@ func (rt Runtime) launchExec(ctx context.Context, r *runner, process *specs.Proc
 	if err != nil {
 		return err
 	}
+	// A runtime that is killed on its way leaves processes that nobody waits for; and as long as one of them is a zombie the
+	// container's first process cannot end (pid_namespaces(7)). So it has time to finish, and what it started is killed then.
+	launching, cancel := context.WithCancel(context.WithoutCancel(ctx))
+	defer cancel()
+	stop := context.AfterFunc(ctx, func() { time.AfterFunc(launchPatience, cancel) })
+	defer stop()
 	return besides(func() (err error) {
-		r.launched, err = rt.launch(ctx, &r.streams, process, "exec", "--detach", "--process", f.Name())
+		r.launched, err = rt.launch(launching, &r.streams, process, "exec", "--detach", "--process", f.Name())
 		return err
 	})
 }
+
+// launchPatience is how long a runtime may take to start a process that is not wanted any more.
+const launchPatience = 5 * time.Second

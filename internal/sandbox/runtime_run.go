@@ -92,7 +92,14 @@ func (r *foreignRunner) create(ctx context.Context, bundle string) error {
 }
 
 // launch has the runtime make a process, in the container or its first, and takes charge of it.
-func (rt Runtime) launch(ctx context.Context, s *streams, p *specs.Process, args ...string) (*launched, error) {
+func (rt Runtime) launch(ctx context.Context, s *streams, p *specs.Process, args ...string) (l *launched, err error) {
+	strays.launching.RLock()
+	defer strays.launching.RUnlock()
+	defer func() {
+		if err != nil {
+			mindStrays()
+		}
+	}()
 	dir, err := os.MkdirTemp(rt.Dir, "process-*")
 	if err != nil {
 		return nil, err
@@ -137,8 +144,10 @@ func adoptProcess(pid int) (*launched, error) {
 		return nil, err
 	}
 	l := &launched{process: p, socket: -1, done: make(chan struct{})}
+	strays.known.Store(pid, true)
 	go func() {
 		l.state, l.err = p.Wait()
+		strays.known.Delete(pid)
 		close(l.done)
 	}()
 	return l, nil
