@@ -145,24 +145,15 @@ func retyped(d registry.Descriptor, docker bool) registry.Descriptor {
 // line of its last layer.
 func (p *Parts) over(base *Parts) []image.History {
 	n, all := len(base.Config.RootFS.DiffIDs), image.WholeHistory(p.Config.History, len(p.Config.RootFS.DiffIDs))
-	if k := len(base.Config.History); k <= len(all) && layersIn(all[:k]) == n {
+	if k := len(base.Config.History); k <= len(all) && image.LayersIn(all[:k]) == n {
 		return all[k:]
 	}
 	for i := range all {
-		if layersIn(all[:i]) == n {
+		if image.LayersIn(all[:i]) == n {
 			return all[i:]
 		}
 	}
 	return nil
-}
-
-func layersIn(h []image.History) (n int) {
-	for _, line := range h {
-		if !line.EmptyLayer {
-			n++
-		}
-	}
-	return n
 }
 
 // settings takes from the new base what was as the old base had it.

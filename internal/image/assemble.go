@@ -53,7 +53,7 @@ func Assemble(cfg Config, layers []Layer) (Assembled, error) {
 	if err := Validate(cfg, m); err != nil {
 		return Assembled{}, err
 	}
-	if n := layersIn(cfg.History); len(cfg.History) > 0 && n != len(layers) {
+	if n := LayersIn(cfg.History); len(cfg.History) > 0 && n != len(layers) {
 		return Assembled{}, invalid("history tells of %d layers, there are %d", n, len(layers))
 	}
 	if a.Manifest, a.ManifestDesc, err = describe(TypeManifest, m); err != nil {
@@ -150,7 +150,8 @@ func Validate(cfg Config, m Manifest) error {
 	return nil
 }
 
-func layersIn(history []History) int {
+// LayersIn is how many layers a history tells of.
+func LayersIn(history []History) int {
 	n := 0
 	for _, h := range history {
 		if !h.EmptyLayer {

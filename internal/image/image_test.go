@@ -208,7 +208,7 @@ func TestWholeHistory(t *testing.T) {
 		{[]History{empty, line, empty}, 1, []bool{false, true, false}}, {[]History{line, line}, 1, []bool{true, false}},
 	} {
 		got := WholeHistory(c.have, c.layers)
-		if len(got) != len(c.want) || layersIn(got) != c.layers {
+		if len(got) != len(c.want) || LayersIn(got) != c.layers {
 			t.Errorf("%v of %d: %v", c.have, c.layers, got)
 			continue
 		}
