@@ -18,27 +18,57 @@ import (
 var strays struct {
 	launching sync.RWMutex // held for reading until what a runtime makes is known, for writing while strays are waited for
 	known     sync.Map     // int: processes that somebody waits for
-	once      sync.Once
+
+	mu      sync.Mutex
+	until   time.Time // when there is nothing more to look for
+	looking bool
 }
 
-// strayPause is between two looks for them, once there may be any.
-const strayPause = 100 * time.Millisecond
+// Strays are looked for every strayPause, until strayTime after the last one was seen: what a runtime leaves may leave
+// others in its turn.
+const (
+	strayPause = 100 * time.Millisecond
+	strayTime  = 2 * time.Second
+)
 
-// mindStrays waits for strays from now on, for as long as this process lives.
+// mindStrays waits for what a launch that failed just now may have left.
 func mindStrays() {
-	strays.once.Do(func() {
+	strays.mu.Lock()
+	defer strays.mu.Unlock()
+	strays.until = time.Now().Add(strayTime)
+	if !strays.looking {
+		strays.looking = true
 		go func() {
-			for ; ; time.Sleep(strayPause) {
-				strays.launching.Lock()
-				for _, pid := range inNamespaces(children()) {
-					if _, known := strays.known.Load(pid); !known {
-						unix.Wait4(pid, nil, unix.WNOHANG, nil)
-					}
-				}
-				strays.launching.Unlock()
+			for lookForStrays() {
+				time.Sleep(strayPause)
 			}
 		}()
-	})
+	}
+}
+
+// lookForStrays tells whether to look again.
+func lookForStrays() bool {
+	seen := waitForStrays()
+	strays.mu.Lock()
+	defer strays.mu.Unlock()
+	if seen {
+		strays.until = time.Now().Add(strayTime)
+	}
+	strays.looking = time.Now().Before(strays.until)
+	return strays.looking
+}
+
+// waitForStrays waits for those that have ended, and tells whether there were any, ended or not.
+func waitForStrays() (any bool) {
+	strays.launching.Lock()
+	defer strays.launching.Unlock()
+	for _, pid := range inNamespaces(children()) {
+		if _, known := strays.known.Load(pid); !known {
+			any = true
+			unix.Wait4(pid, nil, unix.WNOHANG, nil)
+		}
+	}
+	return any
 }
 
 // children are the processes whose parent we are. Without CONFIG_PROC_CHILDREN of the kernel there are none.
