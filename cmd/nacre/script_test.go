@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"os"
 	"os/exec"
+	"os/signal"
 	"path/filepath"
 	"strconv"
 	"strings"
@@ -32,8 +33,19 @@ func TestScripts(t *testing.T) {
 	testscript.Run(t, p)
 }
 
+// heedHangups gives what is run from here the signals as from a terminal, where this process was told to ignore them (nohup, a
+// shell's "&"): what is ignored stays so in children, what is caught does not.
+func heedHangups() {
+	for _, s := range []os.Signal{syscall.SIGHUP, syscall.SIGINT} {
+		if signal.Ignored(s) {
+			signal.Notify(make(chan os.Signal, 1), s)
+		}
+	}
+}
+
 // scriptParams are how scripts are run.
 func scriptParams() testscript.Params {
+	heedHangups()
 	commands := servers()
 	commands["busybox"], commands["tarball"], commands["age"], commands["multi"] = importBusybox, makeTar, ageCache, multiImage
 	return testscript.Params{

@@ -9,10 +9,12 @@ import (
 	"fmt"
 	"os"
 	"os/exec"
+	"os/signal"
 	"path/filepath"
 	"regexp"
 	"strings"
 	"sync"
+	"syscall"
 	"testing"
 	"time"
 )
@@ -24,7 +26,18 @@ func TestMain(m *testing.M) {
 	if len(os.Args) > 1 && os.Args[1] == confineArg {
 		confine(os.Args[2:])
 	}
+	heedHangups()
 	os.Exit(runTests(m))
+}
+
+// heedHangups gives what is run from here the signals as from a terminal, where this process was told to ignore them (nohup, a
+// shell's "&"): what is ignored stays so in children, what is caught does not.
+func heedHangups() {
+	for _, s := range []os.Signal{syscall.SIGHUP, syscall.SIGINT} {
+		if signal.Ignored(s) {
+			signal.Notify(make(chan os.Signal, 1), s)
+		}
+	}
 }
 
 func runTests(m *testing.M) int {
