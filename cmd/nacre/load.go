@@ -11,6 +11,7 @@ import (
 	"nacre/internal/registry/archive"
 	"nacre/internal/registry/layout"
 
+	"github.com/opencontainers/go-digest"
 	"github.com/spf13/cobra"
 	"golang.org/x/term"
 )
@@ -194,6 +195,9 @@ func (l *loading) one(ctx context.Context, n registry.Named) error {
 	}
 	l.loaded++
 	img, err := l.a.opened.Lookup(ctx, d.Digest.String())
+	if errors.Is(err, registry.ErrAbsent) { // it was loaded, and somebody has removed it since
+		img.ID, err = l.id(ctx, n)
+	}
 	if err != nil {
 		return err
 	}
@@ -206,6 +210,16 @@ func (l *loading) one(ctx context.Context, n registry.Named) error {
 	}
 	fmt.Fprintln(l.a.stdout, "Loaded image:", as.Familiar())
 	return nil
+}
+
+// id is what an image would be called by, as far as the source tells: the digest of its config, or that of an index.
+func (l *loading) id(ctx context.Context, n registry.Named) (digest.Digest, error) {
+	if image.IsIndex(n.Desc.MediaType) {
+		return n.Desc.Digest, nil
+	}
+	var m image.Manifest
+	err := readJSON(ctx, l.src, n.Ref.Repo, n.Desc, image.ParseManifest, &m)
+	return m.Config.Digest, err
 }
 
 // wanted says which images of an index are wanted, and whether another image is. Errors: image.ErrNoPlatform.
