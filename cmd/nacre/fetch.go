@@ -21,8 +21,8 @@ type fetched struct {
 }
 
 // fetch brings what ref names from its registry into the store, under that name. Of an index only
-// the image for p is fetched, and the index kept; nil: all of them.
-func (a *app) fetch(ctx context.Context, ref registry.Ref, p *image.Platform, sink event.Sink) (fetched, error) {
+// the images for the platforms are fetched, and the index kept; nil: all of them.
+func (a *app) fetch(ctx context.Context, ref registry.Ref, platforms []image.Platform, sink event.Sink) (fetched, error) {
 	s, err := a.store(ctx)
 	if err != nil {
 		return fetched{}, err
@@ -40,7 +40,7 @@ func (a *app) fetch(ctx context.Context, ref registry.Ref, p *image.Platform, si
 		return fetched{}, err
 	}
 	var came atomic.Bool
-	o := registry.CopyOptions{Platform: p, KeepIndex: p != nil, Sink: func(e event.Event) {
+	o := registry.CopyOptions{Platforms: platforms, Sink: func(e event.Event) {
 		if d, ok := e.(event.Done); ok && d.Err == nil && !d.Cached {
 			came.Store(true)
 		}
@@ -78,7 +78,7 @@ type pulls struct{ a *app }
 
 // Pull implements build.Images.
 func (p pulls) Pull(ctx context.Context, ref registry.Ref, platform image.Platform, sink event.Sink) error {
-	_, err := p.a.fetch(ctx, ref, &platform, sink)
+	_, err := p.a.fetch(ctx, ref, []image.Platform{platform}, sink)
 	return err
 }
 
@@ -148,7 +148,7 @@ func (a *app) imageToRun(ctx context.Context, name, policy string, p *image.Plat
 		host := image.DefaultPlatform()
 		p = &host
 	}
-	_, err = a.fetch(ctx, ref, p, pr.sink)
+	_, err = a.fetch(ctx, ref, []image.Platform{*p}, pr.sink)
 	if cerr := pr.close(err); err == nil {
 		err = cerr
 	}

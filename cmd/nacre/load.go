@@ -258,11 +258,8 @@ func (l *loading) wanted(ctx context.Context, n registry.Named) ([]image.Platfor
 	if err := readJSON(ctx, l.src, n.Ref.Repo, m.Config, image.ParseConfig, &cfg); err != nil {
 		return nil, err
 	}
-	var wrong error
-	for _, p := range l.platforms {
-		if wrong = checkPlatform(name, cfg, p); wrong == nil {
-			return nil, nil
-		}
+	if err := checkPlatforms(name, cfg, l.platforms); err != nil {
+		return nil, fmt.Errorf("%w: %w", image.ErrNoPlatform, err)
 	}
-	return nil, fmt.Errorf("%w: %w", image.ErrNoPlatform, wrong)
+	return nil, nil
 }

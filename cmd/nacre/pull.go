@@ -15,7 +15,8 @@ import (
 
 type pullFlags struct {
 	all, allPlatforms, quiet bool
-	platform, progress       string
+	platforms                []string
+	progress                 string
 }
 
 func pullCommand(a *app) *cobra.Command {
@@ -34,7 +35,7 @@ platforms the one for this machine. A pull that was broken off goes on where it 
 	}
 	fl := cmd.Flags()
 	fl.BoolVarP(&f.all, "all-tags", "a", false, "fetch every tag of the repository")
-	fl.StringVar(&f.platform, "platform", "", "which image of an index (default: this machine's)")
+	listVar(fl, &f.platforms, "platform", "", "which image of an index (default: this machine's); may be repeated, or a list with commas")
 	fl.BoolVar(&f.allPlatforms, "all-platforms", false, "fetch the images of an index for all platforms")
 	fl.BoolVarP(&f.quiet, "quiet", "q", false, "print the name and nothing else")
 	fl.StringVar(&f.progress, "progress", "auto", "how progress is shown: auto, plain, tty, rawjson or quiet")
@@ -44,21 +45,21 @@ platforms the one for this machine. A pull that was broken off goes on where it 
 }
 
 func runPull(ctx context.Context, a *app, f pullFlags, name string) error {
-	ref, p, err := f.read(name)
+	ref, platforms, err := f.read(name)
 	if err != nil {
 		return err
 	}
 	if f.all {
-		return f.pullAll(ctx, a, ref, p)
+		return f.pullAll(ctx, a, ref, platforms)
 	}
 	if !f.quiet && !hasTag(name) {
 		fmt.Fprintln(a.stdout, "Using default tag: latest")
 	}
-	return f.pull(ctx, a, ref, p)
+	return f.pull(ctx, a, ref, platforms)
 }
 
-// read checks the arguments. The platform is nil where all are wanted.
-func (f pullFlags) read(name string) (registry.Ref, *image.Platform, error) {
+// read checks the arguments. There are no platforms where all are wanted.
+func (f pullFlags) read(name string) (registry.Ref, []image.Platform, error) {
 	ref, ok := pullable(name)
 	if !ok {
 		_, err := registry.ParseRef(name)
@@ -70,20 +71,16 @@ func (f pullFlags) read(name string) (registry.Ref, *image.Platform, error) {
 	if f.all && hasTag(name) {
 		return ref, nil, errors.New("tag can't be used with --all-tags/-a") // docker's words
 	}
-	if f.allPlatforms && f.platform != "" {
-		return ref, nil, errors.New("--platform and --all-platforms: want one of them")
-	}
-	p := image.DefaultPlatform()
 	switch {
+	case f.allPlatforms && len(f.platforms) > 0:
+		return ref, nil, errors.New("--platform and --all-platforms: want one of them")
 	case f.allPlatforms:
 		return ref, nil, nil
-	case f.platform != "":
-		var err error
-		if p, err = parsePlatform(f.platform); err != nil {
-			return ref, nil, err
-		}
+	case len(f.platforms) == 0:
+		return ref, []image.Platform{image.DefaultPlatform()}, nil
 	}
-	return ref, &p, nil
+	platforms, err := parsePlatforms(f.platforms)
+	return ref, platforms, err
 }
 
 // hasTag tells whether a name says a tag or a digest.
@@ -92,7 +89,7 @@ func hasTag(name string) bool {
 	return err == nil && !n.NameOnly()
 }
 
-func (f pullFlags) pullAll(ctx context.Context, a *app, ref registry.Ref, p *image.Platform) error {
+func (f pullFlags) pullAll(ctx context.Context, a *app, ref registry.Ref, platforms []image.Platform) error {
 	r, err := a.remote(ctx)
 	if err != nil {
 		return err
@@ -100,7 +97,7 @@ func (f pullFlags) pullAll(ctx context.Context, a *app, ref registry.Ref, p *ima
 	n := 0
 	for tag, err := range registry.Tags(ctx, r, ref.Repo, "") {
 		if err == nil {
-			err = f.pull(ctx, a, registry.Ref{Repo: ref.Repo, Tag: tag}, p)
+			err = f.pull(ctx, a, registry.Ref{Repo: ref.Repo, Tag: tag}, platforms)
 		}
 		if err != nil {
 			return err
@@ -114,9 +111,9 @@ func (f pullFlags) pullAll(ctx context.Context, a *app, ref registry.Ref, p *ima
 }
 
 // pull fetches one image and says so in docker's words.
-func (f pullFlags) pull(ctx context.Context, a *app, ref registry.Ref, p *image.Platform) error {
-	if f.platform != "" {
-		if err := a.checkRemotePlatform(ctx, ref, *p); err != nil {
+func (f pullFlags) pull(ctx context.Context, a *app, ref registry.Ref, platforms []image.Platform) error {
+	if len(f.platforms) > 0 {
+		if err := a.checkRemotePlatforms(ctx, ref, platforms); err != nil {
 			return err
 		}
 	}
@@ -132,7 +129,7 @@ func (f pullFlags) pull(ctx context.Context, a *app, ref registry.Ref, p *image.
 	if err != nil {
 		return err
 	}
-	got, err := a.fetch(ctx, ref, p, pr.sink)
+	got, err := a.fetch(ctx, ref, platforms, pr.sink)
 	if cerr := pr.close(err); err == nil {
 		err = cerr
 	}
@@ -154,9 +151,9 @@ func (f pullFlags) pull(ctx context.Context, a *app, ref registry.Ref, p *image.
 	return nil
 }
 
-// checkRemotePlatform tells, before anything large is fetched, whether an image that is for one
-// platform alone is for p. Of an index, Copy does.
-func (a *app) checkRemotePlatform(ctx context.Context, ref registry.Ref, p image.Platform) error {
+// checkRemotePlatforms tells, before anything large is fetched, whether an image that is for one
+// platform alone is for one of these. Of an index, Copy does.
+func (a *app) checkRemotePlatforms(ctx context.Context, ref registry.Ref, platforms []image.Platform) error {
 	r, err := a.remote(ctx)
 	if err != nil {
 		return err
@@ -179,7 +176,7 @@ func (a *app) checkRemotePlatform(ctx context.Context, ref registry.Ref, p image
 	if err := readJSON(ctx, r, ref.Repo, m.Config, image.ParseConfig, &cfg); err != nil {
 		return err
 	}
-	return checkPlatform(ref.Familiar(), cfg, p)
+	return checkPlatforms(ref.Familiar(), cfg, platforms)
 }
 
 // readJSON reads a manifest, index or config whole.

@@ -32,13 +32,9 @@ on disk until "nacre system prune".`,
 			if err != nil {
 				return err
 			}
-			var platforms []image.Platform
-			for _, p := range f.platforms {
-				parsed, err := parsePlatform(p)
-				if err != nil {
-					return err
-				}
-				platforms = append(platforms, parsed)
+			platforms, err := parsePlatforms(f.platforms)
+			if err != nil {
+				return err
 			}
 			var failed several
 			for _, name := range args {
@@ -51,7 +47,7 @@ on disk until "nacre system prune".`,
 	}
 	cmd.Flags().BoolVarP(&f.Force, "force", "f", false, "remove an image with all its names; no error for one that is not there")
 	cmd.Flags().BoolVar(&f.NoPrune, "no-prune", false, "keep untagged parents")
-	listVar(cmd.Flags(), &f.platforms, "platform", "", "remove what is here of an index for that platform alone, and no name")
+	listVar(cmd.Flags(), &f.platforms, "platform", "", "remove what is here of an index for that platform alone, and no name; may be repeated, or a list with commas")
 	return cmd
 }
 

@@ -107,13 +107,7 @@ func (a *app) saving(ctx context.Context, n namedImage, platforms []image.Platfo
 		if err != nil {
 			return s, err
 		}
-		var wrong error
-		for _, p := range platforms {
-			if wrong = checkPlatform(n.shown(), cfg, p); wrong == nil {
-				return s, nil
-			}
-		}
-		return s, wrong
+		return s, checkPlatforms(n.shown(), cfg, platforms)
 	}
 	var one registry.Descriptor
 	for _, p := range platforms {

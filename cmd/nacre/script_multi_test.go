@@ -16,6 +16,7 @@ import (
 
 // multiImage is "multi FILE PLATFORM...": an archive with the image multi:1, an index of an image for each platform. All
 // have a layer of 20000 bytes, and each one of 5000 of its own. The platform "host" is this machine's, and $HOST from then on.
+// "PLATFORM+" has an attestation about that image beside it, as BuildKit makes them.
 func multiImage(ts *testscript.TestScript, neg bool, args []string) {
 	if neg || len(args) < 2 {
 		ts.Fatalf("usage: multi FILE PLATFORM...")
@@ -31,12 +32,15 @@ func multiImage(ts *testscript.TestScript, neg bool, args []string) {
 	host := image.FormatPlatform(image.DefaultPlatform())
 	ts.Setenv("HOST", host)
 	for _, arg := range args[1:] {
-		arg = strings.ReplaceAll(arg, "host", host)
+		arg, attested := strings.CutSuffix(strings.ReplaceAll(arg, "host", host), "+")
 		p, err := image.ParsePlatform(arg)
 		ts.Check(err)
 		d := m.image(p, shared, m.layer(strings.ReplaceAll(arg, "/", "-"), 5000))
 		d.Platform = &p
 		x.Manifests = append(x.Manifests, d)
+		if attested {
+			x.Manifests = append(x.Manifests, m.attestation(d))
+		}
 	}
 	top := image.Index{}
 	top.SchemaVersion = 2
@@ -93,4 +97,13 @@ func (m multiWriter) image(p image.Platform, layers ...image.Layer) image.Descri
 	m.check(err)
 	m.blob(image.TypeConfig, as.Config)
 	return m.blob(image.TypeManifest, as.Manifest)
+}
+
+// attestation is one about the image d.
+func (m multiWriter) attestation(d image.Descriptor) image.Descriptor {
+	unknown := image.Platform{OS: "unknown", Architecture: "unknown"}
+	at := m.image(unknown, m.layer("about "+d.Digest.Encoded(), 100))
+	at.Platform = &unknown
+	at.Annotations = map[string]string{image.AboutAnnotation: d.Digest.String(), "vnd.docker.reference.type": "attestation-manifest"}
+	return at
 }

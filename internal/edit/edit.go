@@ -138,9 +138,6 @@ func became(d, now registry.Descriptor, p image.Platform, o Options) registry.De
 	return now
 }
 
-// aboutKey is BuildKit's (docs/attestations/attestation-storage.md): the image that an attestation in an index is about.
-const aboutKey = "vnd.docker.reference.digest"
-
 func (a *applying) index(ctx context.Context, d registry.Descriptor, depth int) (registry.Descriptor, error) {
 	data, err := a.read(ctx, a.src, d)
 	if err != nil {
@@ -167,7 +164,7 @@ func (a *applying) index(ctx context.Context, d registry.Descriptor, depth int) 
 	return put(a.Edit, d, now.MediaType, data, was, now)
 }
 
-func isAttestation(d image.Descriptor) bool { return d.Annotations[aboutKey] != "" }
+func isAttestation(d image.Descriptor) bool { return d.Annotations[image.AboutAnnotation] != "" }
 
 // children edits what an index lists, and tells which are images, and how many that are not here.
 func (a *applying) children(ctx context.Context, x image.Index, depth int) (out, images []image.Descriptor, absent int, err error) {
@@ -197,7 +194,7 @@ func (a *applying) children(ctx context.Context, x image.Index, depth int) (out,
 		out = append(out, now)
 	}
 	n := len(out)
-	out = slices.DeleteFunc(out, func(c image.Descriptor) bool { return changed[c.Annotations[aboutKey]] })
+	out = slices.DeleteFunc(out, func(c image.Descriptor) bool { return changed[c.Annotations[image.AboutAnnotation]] })
 	switch {
 	case absent > 0 && len(images) == 0:
 		return nil, nil, 0, fmt.Errorf("none of its %d images is here: %w", absent, registry.ErrAbsent)

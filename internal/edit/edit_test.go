@@ -175,7 +175,7 @@ func index(t *testing.T, r *mem.Registry) (Source, image.Index) {
 	push(t, r, artifact)
 	da, db, dc := a.Desc(), b.Desc(), about.Desc()
 	da.Platform, db.Platform = &amd64, &arm64
-	dc.Annotations = map[string]string{aboutKey: da.Digest.String()}
+	dc.Annotations = map[string]string{image.AboutAnnotation: da.Digest.String()}
 	data, d, err := image.AssembleIndex([]image.Descriptor{da, db, dc, artifact.Desc()}, map[string]string{"kept": "1"})
 	if err != nil {
 		t.Fatal(err)

@@ -47,7 +47,7 @@ func (e *edit) index(ctx context.Context, d registry.Descriptor, data []byte) (r
 		return d, fmt.Errorf("%w: %s: %w", registry.ErrInvalid, d.Digest, err)
 	}
 	for i, c := range x.Manifests {
-		if c.Annotations[aboutKey] != "" {
+		if c.Annotations[image.AboutAnnotation] != "" {
 			continue // what tells of an image, and follows below
 		}
 		now, err := e.any(ctx, c, false)
@@ -56,12 +56,12 @@ func (e *edit) index(ctx context.Context, d registry.Descriptor, data []byte) (r
 		}
 		x.Manifests[i] = now
 		for j, other := range x.Manifests {
-			if other.Annotations[aboutKey] == c.Digest.String() {
+			if other.Annotations[image.AboutAnnotation] == c.Digest.String() {
 				notes := map[string]string{}
 				for k, v := range other.Annotations {
 					notes[k] = v
 				}
-				notes[aboutKey] = now.Digest.String()
+				notes[image.AboutAnnotation] = now.Digest.String()
 				x.Manifests[j].Annotations = notes
 			}
 		}
@@ -71,9 +71,6 @@ func (e *edit) index(ctx context.Context, d registry.Descriptor, data []byte) (r
 	now.Annotations = e.o.Annotations.Of(IndexDescriptor, image.Platform{}, d.Annotations)
 	return now, err
 }
-
-// aboutKey is BuildKit's (docs/attestations/attestation-storage.md).
-const aboutKey = "vnd.docker.reference.digest"
 
 func (e *edit) manifest(ctx context.Context, d registry.Descriptor, data []byte) (registry.Descriptor, error) {
 	m, err := image.ParseManifest(data)

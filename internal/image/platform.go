@@ -49,6 +49,10 @@ func FormatPlatform(p Platform) string {
 	return s
 }
 
+// AboutAnnotation names, in an index, the image that an attestation beside it is about, as BuildKit writes it
+// (docs/attestations/attestation-storage.md).
+const AboutAnnotation = "vnd.docker.reference.digest"
+
 // MatchPlatform picks from an index what runs on p best: the same variant, else the
 // highest lower one (an arm/v7 machine runs arm/v6). Entries without platform count only where
 // there is but one. Errors: ErrNoPlatform, naming what there is.

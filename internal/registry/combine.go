@@ -10,10 +10,6 @@ import (
 	"github.com/opencontainers/go-digest"
 )
 
-// attestedAnnotation names, in an index, the image that an attestation beside it is about, as
-// BuildKit writes it.
-const attestedAnnotation = "vnd.docker.reference.digest"
-
 // Part is an image that Combine found, and the repository it is in.
 type Part struct {
 	Repo string
@@ -90,7 +86,7 @@ func replace(all []Part, p Part) []Part {
 	if old == p.Desc.Digest {
 		return all
 	}
-	return slices.DeleteFunc(all, func(q Part) bool { return digest.Digest(q.Desc.Annotations[attestedAnnotation]) == old })
+	return slices.DeleteFunc(all, func(q Part) bool { return digest.Digest(q.Desc.Annotations[image.AboutAnnotation]) == old })
 }
 
 // samePlatform tells whether two images are for one platform. Attestations, for "unknown", are for none.

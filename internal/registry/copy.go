@@ -20,10 +20,8 @@ type CopyOptions struct {
 	Step func() int
 	// Platform, where ref names an index: only the image for it is copied.
 	Platform *image.Platform
-	// KeepIndex copies the index that Platform chooses from too, as it is; so the digest stays
+	// Platforms, of an index: the images for these are copied, and the index as it is; so the digest stays
 	// what it was. dst must bear an index most of whose images it lacks, as the store does.
-	KeepIndex bool
-	// Platforms is KeepIndex for several: of an index the images for these are copied, and the index.
 	Platforms []image.Platform
 	// Partial leaves out images of an index that src does not have, as
 	// when only one platform of it was ever pulled. The index is copied as it is.
@@ -168,7 +166,7 @@ func (t *transfer) resolve(ctx context.Context, ref Ref) (Descriptor, error) {
 		return Descriptor{}, fmt.Errorf("%w: media type %q", ErrUnsupported, d.MediaType)
 	}
 	for range maxNesting {
-		if t.o.Platform == nil || t.o.KeepIndex || !image.IsIndex(d.MediaType) {
+		if t.o.Platform == nil || !image.IsIndex(d.MediaType) {
 			return d, nil
 		}
 		data, err := t.read(ctx, d)
@@ -193,15 +191,11 @@ func choose(d Descriptor, data []byte, p image.Platform) (Descriptor, error) {
 
 // chosen finds the images for the wanted platforms in the index d, which refers to all.
 func (t *transfer) chosen(d Descriptor, data []byte, all []Descriptor) ([]Descriptor, error) {
-	wanted := t.o.Platforms
-	if t.o.Platform != nil {
-		wanted = []image.Platform{*t.o.Platform}
-	}
-	if len(wanted) == 0 {
+	if len(t.o.Platforms) == 0 {
 		return all, nil
 	}
 	var some []Descriptor
-	for _, p := range wanted {
+	for _, p := range t.o.Platforms {
 		c, err := choose(d, data, p)
 		if err != nil {
 			return nil, err

@@ -198,7 +198,7 @@ func TestCopyKeepIndex(t *testing.T) {
 	x := registrytest.NewIndex(platforms, images)
 	ref, dst := registrytest.Ref("multi"), openStore(t)
 	for i, want := range platforms {
-		o := registry.CopyOptions{Platform: &want, KeepIndex: true}
+		o := registry.CopyOptions{Platforms: []image.Platform{want}}
 		d, err := registry.Copy(t.Context(), dst, ref, source(t, "multi", x), ref, o)
 		if err != nil || d.Digest != x.Desc().Digest {
 			t.Fatalf("%s, %v; want the index %s", d.Digest, err, x.Desc().Digest)
@@ -208,7 +208,7 @@ func TestCopyKeepIndex(t *testing.T) {
 			t.Errorf("after %s: the other image is there: %t", want.Architecture, ok)
 		}
 	}
-	o := registry.CopyOptions{Platform: &image.Platform{OS: "linux", Architecture: "s390x"}, KeepIndex: true}
+	o := registry.CopyOptions{Platforms: []image.Platform{{OS: "linux", Architecture: "s390x"}}}
 	if _, err := registry.Copy(t.Context(), dst, ref, source(t, "multi", x), ref, o); !errors.Is(err, image.ErrNoPlatform) {
 		t.Errorf("absent platform: %v", err)
 	}

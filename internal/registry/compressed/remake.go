@@ -106,12 +106,12 @@ func (r *Reader) remakeIndex(ctx context.Context, l *store.Lease, d registry.Des
 	}
 	// Attestations name the image they are about in an annotation of their descriptor.
 	for i, c := range x.Manifests {
-		if now, ok := became[c.Annotations[aboutKey]]; ok {
+		if now, ok := became[c.Annotations[image.AboutAnnotation]]; ok {
 			notes := map[string]string{}
 			for k, v := range c.Annotations {
 				notes[k] = v
 			}
-			notes[aboutKey] = now
+			notes[image.AboutAnnotation] = now
 			x.Manifests[i].Annotations = notes
 		}
 	}
@@ -122,9 +122,6 @@ func (r *Reader) remakeIndex(ctx context.Context, l *store.Lease, d registry.Des
 	x.MediaType = mediaType
 	return r.keep(ctx, d, nil, x)
 }
-
-// aboutKey is BuildKit's (docs/attestations/attestation-storage.md).
-const aboutKey = "vnd.docker.reference.digest"
 
 func (r *Reader) remakeManifest(ctx context.Context, l *store.Lease, d registry.Descriptor, data []byte) (registry.Descriptor, error) {
 	m, err := image.ParseManifest(data)

@@ -84,11 +84,7 @@ func (s *Store) variants(ctx context.Context, q querier, img Image) ([]Variant, 
 	if !image.IsIndex(img.Target.MediaType) {
 		return []Variant{{Target: img.Target, Platform: img.Platform, Present: true}}, nil
 	}
-	data, err := s.readBlob(ctx, img.Target)
-	if err != nil {
-		return nil, err
-	}
-	x, err := image.ParseIndex(data)
+	x, err := s.index(ctx, img)
 	if err != nil {
 		return nil, err
 	}
@@ -108,6 +104,15 @@ func (s *Store) variants(ctx context.Context, q querier, img Image) ([]Variant, 
 		}
 	}
 	return list, nil
+}
+
+// index reads the index that img is.
+func (s *Store) index(ctx context.Context, img Image) (image.Index, error) {
+	data, err := s.readBlob(ctx, img.Target)
+	if err != nil {
+		return image.Index{}, err
+	}
+	return image.ParseIndex(data)
 }
 
 // measure reads the manifest of a variant that is present.

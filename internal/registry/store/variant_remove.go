@@ -2,6 +2,7 @@ package store
 
 import (
 	"context"
+	"errors"
 	"fmt"
 
 	"nacre/internal/image"
@@ -10,14 +11,15 @@ import (
 	"github.com/opencontainers/go-digest"
 )
 
-// RemoveVariant removes what is here of an index for one platform: the manifest d, and what only it needs. The index
-// and its names stay, without it. uses tells whether a container, all of which are on img, runs on d.
+// RemoveVariant removes what is here of an index for one platform: the manifest d, the attestations about it, and what only they
+// need. The index and its names stay, without them. uses tells whether a container, all of which are on img, runs on d.
 //
-// It returns d and the layers that are gone. Errors: registry.ErrAbsent; ErrInUse, also where nothing would be left.
+// It returns d, the attestations and the layers that are gone. Errors: registry.ErrAbsent; ErrInUse, also where nothing would be left.
 func (s *Store) RemoveVariant(ctx context.Context, img Image, d digest.Digest, uses func(ContainerRow) bool) ([]digest.Digest, error) {
 	if !image.IsIndex(img.Target.MediaType) {
 		return nil, conflictf("unable to delete %s - the image is for one platform alone", short(img.ID))
 	}
+	var manifests []digest.Digest
 	gone, err := s.remove(ctx, func(tx querier, r *removal) error {
 		if err := s.dropDeadLeases(ctx, tx); err != nil {
 			return err
@@ -25,22 +27,58 @@ func (s *Store) RemoveVariant(ctx context.Context, img Image, d digest.Digest, u
 		if err := s.spareVariant(ctx, tx, img, d, uses); err != nil {
 			return err
 		}
-		freed, err := texts[digest.Digest](ctx, tx, "SELECT dst FROM edge WHERE src = ?", d)
+		about, err := s.attestations(ctx, tx, img, d)
 		if err != nil {
 			return err
 		}
-		if err := s.removeContent(ctx, tx, r, d); err != nil {
-			return err
-		}
-		if err := s.collectList(ctx, tx, r, freed); err != nil {
-			return err
+		manifests = append([]digest.Digest{d}, about...)
+		for _, m := range manifests {
+			freed, err := texts[digest.Digest](ctx, tx, "SELECT dst FROM edge WHERE src = ?", m)
+			if err == nil {
+				err = s.removeContent(ctx, tx, r, m)
+			}
+			if err == nil {
+				err = s.collectList(ctx, tx, r, freed)
+			}
+			if err != nil {
+				return err
+			}
 		}
 		return s.redescribe(ctx, tx, img.Target)
 	})
 	if err != nil {
 		return nil, err
 	}
-	return append([]digest.Digest{d}, gone.Layers...), nil
+	return append(manifests, gone.Layers...), nil
+}
+
+// attestations lists those here that img has about its manifest d and that nothing else needs.
+func (s *Store) attestations(ctx context.Context, tx querier, img Image, d digest.Digest) ([]digest.Digest, error) {
+	x, err := s.index(ctx, img)
+	if err != nil {
+		return nil, err
+	}
+	var about []digest.Digest
+	for _, c := range x.Manifests {
+		if c.Annotations[image.AboutAnnotation] != d.String() || c.Digest == d {
+			continue
+		}
+		if _, err := s.blobRow(ctx, tx, c.Digest); errors.Is(err, registry.ErrAbsent) {
+			continue
+		} else if err != nil {
+			return nil, err
+		}
+		other, err := s.otherOwner(ctx, tx, img, c.Digest)
+		if err != nil {
+			return nil, err
+		}
+		if ok, err := held(ctx, tx, c.Digest); err != nil {
+			return nil, err
+		} else if !ok && other == "" {
+			about = append(about, c.Digest)
+		}
+	}
+	return about, nil
 }
 
 // spareVariant says why d must not be removed from img.
@@ -63,11 +101,7 @@ func (s *Store) spareVariant(ctx context.Context, tx querier, img Image, d diges
 	} else if ok {
 		return conflictf("unable to delete %s (cannot be forced) - another process is using it", short(d))
 	}
-	var other string
-	err = tx.QueryRowContext(ctx, `SELECT coalesce(
-		(SELECT 'image ' || digest FROM image WHERE digest = ?1),
-		(SELECT 'image ' || src FROM edge WHERE dst = ?1 AND src <> ?2 LIMIT 1),
-		(SELECT 'repository ' || repo FROM part WHERE digest = ?1 LIMIT 1), '')`, d, img.Target.Digest).Scan(&other)
+	other, err := s.otherOwner(ctx, tx, img, d)
 	if err != nil {
 		return err
 	}
@@ -84,6 +118,15 @@ func (s *Store) spareVariant(ctx context.Context, tx querier, img Image, d diges
 		}
 	}
 	return conflictf("unable to delete %s (cannot be forced) - nothing would be left of the image: remove that", short(d))
+}
+
+// otherOwner tells what besides img has the manifest d; empty: nothing.
+func (s *Store) otherOwner(ctx context.Context, tx querier, img Image, d digest.Digest) (other string, err error) {
+	err = tx.QueryRowContext(ctx, `SELECT coalesce(
+		(SELECT 'image ' || digest FROM image WHERE digest = ?1),
+		(SELECT 'image ' || src FROM edge WHERE dst = ?1 AND src <> ?2 LIMIT 1),
+		(SELECT 'repository ' || repo FROM part WHERE digest = ?1 LIMIT 1), '')`, d, img.Target.Digest).Scan(&other)
+	return other, err
 }
 
 // redescribe records anew what an index looks like of which a part is gone.
