@@ -54,7 +54,7 @@ func attachCommand(a *app) *cobra.Command {
 	fl := cmd.Flags()
 	fl.BoolVar(&noStdin, "no-stdin", false, "do not pass standard input on")
 	fl.BoolVar(&o.proxy, "sig-proxy", true, "pass signals on to the container")
-	fl.StringVar(&o.keys, "detach-keys", container.DefaultDetachKeys, "keys that end the connection and leave the container running")
+	detachKeysVar(fl, &o.keys, "container")
 	return cmd
 }
 
@@ -85,9 +85,9 @@ func (a *app) startLocked(ctx context.Context, c *container.Container, lock *con
 
 // joined connects this process to a container by a connection that connect makes, until one of the two ends.
 func (a *app) joined(ctx context.Context, c *container.Container, o attachment, connect func(container.Attach) (*container.Attachment, error)) error {
-	keys, err := container.ParseDetachKeys(o.keys)
+	keys, err := a.detachKeys(o.keys)
 	if err != nil {
-		return fmt.Errorf("--detach-keys: %w", err)
+		return err
 	}
 	fd := int(a.stdin.Fd())
 	var t tty

@@ -3,7 +3,6 @@ package main
 import (
 	"context"
 	"errors"
-	"fmt"
 	"syscall"
 
 	"nacre/internal/container"
@@ -45,7 +44,7 @@ container, and goes on where this command is killed.`,
 	listVar(fl, &f.envFiles, "env-file", "", "file of such lines")
 	fl.StringVarP(&f.user, "user", "u", "", "USER[:GROUP], names or numbers (default: the container's)")
 	fl.StringVarP(&f.workdir, "workdir", "w", "", "working directory (default: the container's)")
-	fl.StringVar(&f.keys, "detach-keys", container.DefaultDetachKeys, "keys that end the connection and leave the program running")
+	detachKeysVar(fl, &f.keys, "program")
 	return cmd
 }
 
@@ -54,9 +53,9 @@ func runExec(ctx context.Context, a *app, f execFlags, name string, args []strin
 	if err != nil {
 		return err
 	}
-	keys, err := container.ParseDetachKeys(f.keys)
+	keys, err := a.detachKeys(f.keys)
 	if err != nil {
-		return fmt.Errorf("--detach-keys: %w", err)
+		return err
 	}
 	c, err := a.container(ctx, name)
 	if err != nil {

@@ -64,6 +64,10 @@ func runImages(ctx context.Context, a *app, f imagesFlags, args []string) error 
 	if err != nil {
 		return err
 	}
+	explain := func(err error) error { return err }
+	if !f.quiet {
+		f.format, explain = a.listFormat(f.format, "imagesFormat", func(c userConfig) string { return c.ImagesFormat })
+	}
 	style := rowStyle{noTrunc: f.noTrunc, digests: f.digests || strings.Contains(f.format, ".Digest"), now: time.Now()}
 	if f.quiet && (f.format == "" || f.format == "table") {
 		for _, row := range imageRows(images, style) {
@@ -84,7 +88,7 @@ func runImages(ctx context.Context, a *app, f imagesFlags, args []string) error 
 			f.format += "\t{{.Digest}}"
 		}
 	}
-	return render(a.stdout, f.format, columns, imageRows(images, style))
+	return explain(render(a.stdout, f.format, columns, imageRows(images, style)))
 }
 
 // rawImage is docker's format "raw".

@@ -32,7 +32,8 @@ user and password for later: with the credential helper that docker's config.jso
 names, or in that file, which is not encrypted.`,
 		Example: `  nacre login registry.example.com
   cat token.txt | nacre login -u ci --password-stdin registry.example.com`,
-		Args: maxArgs(1, "login takes one registry"),
+		Args:              maxArgs(1, "login takes one registry"),
+		ValidArgsFunction: one(a.completeHost(true)),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			return login(cmd.Context(), a, f, args, cmd.Flags().Changed("password"))
 		},
@@ -46,10 +47,11 @@ names, or in that file, which is not encrypted.`,
 
 func logoutCommand(a *app) *cobra.Command {
 	return &cobra.Command{
-		Use:     "logout [SERVER]",
-		Short:   "Log out from a registry",
-		Example: "  nacre logout registry.example.com",
-		Args:    maxArgs(1, "logout takes one registry"),
+		Use:               "logout [SERVER]",
+		Short:             "Log out from a registry",
+		Example:           "  nacre logout registry.example.com",
+		Args:              maxArgs(1, "logout takes one registry"),
+		ValidArgsFunction: one(a.completeHost(false)),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			domain, err := registryOf(args)
 			if err != nil {

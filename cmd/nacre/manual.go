@@ -69,7 +69,7 @@ var manualSections = []manual.Section{
 		{Term: "NACRE_ROOT", Text: "The folder of the store, as --root."},
 		{Term: "NACRE_ISOLATION", Text: "How programs are kept apart from this machine, as --isolation."},
 		{Term: "NACRE_REGISTRIES", Text: "A file in place of registries.toml in /etc/nacre and ~/.config/nacre."},
-		{Term: "DOCKER_CONFIG", Text: "The folder of docker's config.json, which has credentials for registries."},
+		{Term: "DOCKER_CONFIG", Text: "The folder of docker's config.json, which has credentials for registries, formats of lists and what is not to be pruned."},
 		{Term: "NO_COLOR", Text: "No colours."},
 	}},
 	{Title: "Files", Items: []manual.Item{

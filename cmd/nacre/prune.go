@@ -168,10 +168,15 @@ func (f *pruneFlags) options() (o store.PruneOptions, err error) {
 	if f.all {
 		o.Images = store.PruneAll
 	}
-	return o, f.apply(&o)
+	err = f.apply(&o)
+	return o, err
 }
 
-func (f *pruneFlags) apply(o *store.PruneOptions) error {
+// apply reads the filters, to which those of docker's config.json are added.
+func (f *pruneFlags) apply(o *store.PruneOptions) (err error) {
+	if f.filters, err = pruneFilters(f.filters); err != nil {
+		return err
+	}
 	for _, filter := range f.filters {
 		key, value, err := cutFilter(filter)
 		if err != nil {

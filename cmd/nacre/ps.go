@@ -92,7 +92,8 @@ func runPs(ctx context.Context, a *app, f psFlags) error {
 		}
 		return nil
 	}
-	size := f.size || strings.Contains(f.format, ".Size")
+	format, explain := a.listFormat(f.format, "psFormat", func(c userConfig) string { return c.PsFormat })
+	size := f.size || strings.Contains(format, ".Size")
 	rows := make([]psRow, len(list))
 	for i, c := range list {
 		rows[i] = a.psRow(ctx, c, f.noTrunc, size, time.Now())
@@ -103,7 +104,7 @@ func runPs(ctx context.Context, a *app, f psFlags) error {
 	if f.size {
 		columns = append(columns, column{"SIZE", "Size"})
 	}
-	return render(a.stdout, f.format, columns, rows)
+	return explain(render(a.stdout, format, columns, rows))
 }
 
 func psID(c *container.Container, noTrunc bool) string {

@@ -30,7 +30,7 @@ platforms the one for this machine. A pull that was broken off goes on where it 
   nacre pull --platform linux/arm64 registry.example.com/team/web@sha256:9f86d0...
   nacre pull -a registry.example.com/team/web`,
 		Args:              exactArgs(1, "pull needs the name of an image"),
-		ValidArgsFunction: a.completeImage,
+		ValidArgsFunction: one(a.completeRemote),
 		RunE:              func(cmd *cobra.Command, args []string) error { return runPull(cmd.Context(), a, f, args[0]) },
 	}
 	fl := cmd.Flags()

@@ -33,12 +33,13 @@ func registryCommand(a *app) *cobra.Command {
 func registryListCommand(a *app) *cobra.Command {
 	var format string
 	cmd := &cobra.Command{
-		Use:     "ls HOST",
-		Aliases: []string{"catalog", "repos"},
-		Short:   "List the repositories of a registry",
-		Long:    "List the repositories of a registry, one in a line. Not every registry tells.",
-		Example: "  nacre registry ls localhost:5000",
-		Args:    exactArgs(1, "ls needs the host of a registry"),
+		Use:               "ls HOST",
+		Aliases:           []string{"catalog", "repos"},
+		Short:             "List the repositories of a registry",
+		Long:              "List the repositories of a registry, one in a line. Not every registry tells.",
+		Example:           "  nacre registry ls localhost:5000",
+		Args:              exactArgs(1, "ls needs the host of a registry"),
+		ValidArgsFunction: one(a.completeHost(true)),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			r, err := a.remote(cmd.Context())
 			if err != nil {
@@ -117,7 +118,7 @@ func registryDigestCommand(a *app) *cobra.Command {
 		Short:             "Print the digest of an image in a registry",
 		Example:           "  nacre registry digest debian:12\n  nacre registry digest --platform linux/arm64 debian:12",
 		Args:              exactArgs(1, "digest needs an image"),
-		ValidArgsFunction: a.completeImage,
+		ValidArgsFunction: one(a.completeRemote),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			d, _, err := a.remoteManifest(cmd.Context(), args[0], platform, platform != "")
 			if err == nil {
@@ -138,7 +139,7 @@ func registryManifestCommand(a *app) *cobra.Command {
 		Short:             "Print the manifest or index of an image in a registry",
 		Example:           "  nacre registry manifest debian:12\n  nacre registry manifest --raw debian:12 | sha256sum",
 		Args:              exactArgs(1, "manifest needs an image"),
-		ValidArgsFunction: a.completeImage,
+		ValidArgsFunction: one(a.completeRemote),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			_, data, err := a.remoteManifest(cmd.Context(), args[0], platform, true)
 			if err != nil {
@@ -201,7 +202,7 @@ func registryDeleteCommand(a *app) *cobra.Command {
 its tags. Where a registry cannot delete tags, nothing is deleted, as the image may have others.`,
 		Example:           "  nacre registry delete registry.example.com/team/web:old",
 		Args:              minArgs(1, "delete needs at least one image"),
-		ValidArgsFunction: each(a.completeImages),
+		ValidArgsFunction: each(a.completeRemote),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			r, err := a.remote(cmd.Context())
 			if err != nil {
@@ -249,7 +250,7 @@ func registryReferrersCommand(a *app) *cobra.Command {
 		Short:             "List what refers to an image: signatures, SBOMs, attestations",
 		Example:           "  nacre registry referrers registry.example.com/team/web:1\n  nacre registry referrers --artifact-type application/spdx+json web:1",
 		Args:              exactArgs(1, "referrers needs an image"),
-		ValidArgsFunction: a.completeImage,
+		ValidArgsFunction: one(a.completeRemote),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			ctx := cmd.Context()
 			d, _, err := a.remoteManifest(ctx, args[0], "", false)

@@ -39,7 +39,7 @@ not found.`,
 	fl := cmd.Flags()
 	fl.BoolVarP(&o.detach, "detach", "d", false, "leave the container running in the background and print its ID")
 	fl.BoolVar(&o.proxy, "sig-proxy", true, "pass signals on to the container")
-	fl.StringVar(&o.keys, "detach-keys", container.DefaultDetachKeys, "keys that end the connection and leave the container running")
+	detachKeysVar(fl, &o.keys, "container")
 	return cmd
 }
 

@@ -62,7 +62,7 @@ func startCommand(a *app) *cobra.Command {
 	fl := cmd.Flags()
 	fl.BoolVarP(&attach, "attach", "a", false, "be connected to its output, pass signals on, and end with its exit code")
 	fl.BoolVarP(&interactive, "interactive", "i", false, "pass standard input on")
-	fl.StringVar(&keys, "detach-keys", container.DefaultDetachKeys, "keys that end the connection and leave the container running")
+	detachKeysVar(fl, &keys, "container")
 	return cmd
 }
 

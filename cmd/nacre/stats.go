@@ -50,7 +50,8 @@ type statsRow struct{ BlockIO, CPUPerc, Container, ID, MemPerc, MemUsage, Name, 
 const statsPeriod = time.Second
 
 func runStats(ctx context.Context, a *app, f statsFlags, names []string) error {
-	live := !f.noStream && term.IsTerminal(int(a.stdout.file.Fd())) && f.format != "json"
+	format, explain := a.listFormat(f.format, "statsFormat", func(c userConfig) string { return c.StatsFormat })
+	live := !f.noStream && term.IsTerminal(int(a.stdout.file.Fd())) && format != "json"
 	before := map[string]measured{}
 	told := false
 	for {
@@ -66,8 +67,8 @@ func runStats(ctx context.Context, a *app, f statsFlags, names []string) error {
 		}
 		rows, sums := a.statsRows(ctx, list, before, f.noTrunc)
 		var out bytes.Buffer
-		if err := render(&out, f.format, statsColumns, rows); err != nil {
-			return err
+		if err := render(&out, format, statsColumns, rows); err != nil {
+			return explain(err)
 		}
 		if live {
 			fmt.Fprint(a.stdout, "\x1b[H\x1b[2J")

@@ -133,7 +133,8 @@ func volumeListCommand(a *app) *cobra.Command {
 			if quiet && format == "" {
 				format = "{{.Name}}"
 			}
-			return render(a.stdout, format, []column{{"DRIVER", "Driver"}, {"VOLUME NAME", "Name"}}, rows)
+			format, explain := a.listFormat(format, "volumesFormat", func(c userConfig) string { return c.VolumesFormat })
+			return explain(render(a.stdout, format, []column{{"DRIVER", "Driver"}, {"VOLUME NAME", "Name"}}, rows))
 		},
 	}
 	fl := cmd.Flags()

@@ -19,7 +19,10 @@ func volumePruneCommand(a *app) *cobra.Command {
 		Example: "  nacre volume prune -f\n  nacre volume prune -a --filter label!=keep\n" +
 			"  nacre volume prune -f --filter label=env=test",
 		Args: noArgs,
-		RunE: func(cmd *cobra.Command, args []string) error {
+		RunE: func(cmd *cobra.Command, args []string) (err error) {
+			if f.filters, err = pruneFilters(f.filters); err != nil {
+				return err
+			}
 			o, err := volumePruneOptions(f)
 			if err != nil {
 				return err

@@ -98,24 +98,64 @@ func readConfig(path string) ([]byte, error) {
 	return os.ReadFile(path)
 }
 
-// parseConfig reads a config.json. Its errors do not quote it.
-func parseConfig(data []byte) (configFile, error) {
-	var f configFile
-	if len(bytes.TrimSpace(data)) == 0 {
-		return f, nil // as docker takes it
-	}
-	if err := json.Unmarshal(data, &f); err != nil {
-		var syntax *json.SyntaxError
-		var kind *json.UnmarshalTypeError
-		switch {
-		case errors.As(err, &syntax):
-			return f, fmt.Errorf("not JSON, at byte %d", syntax.Offset)
-		case errors.As(err, &kind):
-			return f, fmt.Errorf("%s is a %s", kind.Field, kind.Value)
+// Domains are those of the registries that there are credentials for, or helpers.
+func (c *DockerConfig) Domains() ([]string, error) {
+	domains := map[string]bool{}
+	var failed error
+	for _, path := range append([]string{c.Path}, c.Fallbacks...) {
+		data, err := readConfig(path)
+		var f configFile
+		if err == nil {
+			f, err = parseConfig(data)
 		}
-		return f, errors.New("not what docker writes")
+		if err != nil && !errors.Is(err, fs.ErrNotExist) {
+			failed = errors.Join(failed, err)
+		}
+		for key := range f.Auths {
+			domains[Domain(key)] = true
+		}
+		for key := range f.CredHelpers {
+			domains[Domain(key)] = true
+		}
 	}
-	return f, nil
+	delete(domains, "") // of keys for some repositories
+	return slices.Sorted(maps.Keys(domains)), failed
+}
+
+// Read decodes into v what else config.json has; nothing where it is not there.
+func (c *DockerConfig) Read(v any) error {
+	data, err := readConfig(c.Path)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	return wrap(c.Path, decodeConfig(data, v))
+}
+
+func parseConfig(data []byte) (f configFile, err error) {
+	err = decodeConfig(data, &f)
+	return f, err
+}
+
+// decodeConfig reads a config.json. Its errors do not quote it.
+func decodeConfig(data []byte, v any) error {
+	if len(bytes.TrimSpace(data)) == 0 {
+		return nil // as docker takes it
+	}
+	err := json.Unmarshal(data, v)
+	var syntax *json.SyntaxError
+	var kind *json.UnmarshalTypeError
+	switch {
+	case err == nil:
+		return nil
+	case errors.As(err, &syntax):
+		return fmt.Errorf("not JSON, at byte %d", syntax.Offset)
+	case errors.As(err, &kind):
+		return fmt.Errorf("%s is a %s", kind.Field, kind.Value)
+	}
+	return errors.New("not what docker writes")
 }
 
 // get finds who we are for a registry: from the helper for it, from the one for all, from the file.
