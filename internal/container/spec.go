@@ -30,6 +30,7 @@ type parts struct {
 	created []func(ctx context.Context, pid int) error
 	undo    []func()
 	network *network.Network // what was made for it goes last: nothing of the store is in it
+	ids     *os.File         // holds the ids of its user namespace; nil: it has none
 }
 
 // ErrNoCommand: neither the image nor the user says what to run.
@@ -55,6 +56,9 @@ func (p *parts) close() {
 	p.undo = nil
 	if p.network != nil {
 		p.network.Close()
+	}
+	if p.ids != nil {
+		p.ids.Close()
 	}
 }
 

@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/binary"
 	"encoding/hex"
+	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -11,6 +12,7 @@ import (
 	"strings"
 
 	specs "github.com/opencontainers/runtime-spec/specs-go"
+	"golang.org/x/sys/unix"
 )
 
 // UsernsAuto is the value of Security.Userns for a user namespace of the container's own: its root is nobody on the
@@ -31,10 +33,11 @@ func (p *parts) addUserns(context.Context) error {
 	if p.c.Config.Security.Userns != UsernsAuto {
 		return nil
 	}
-	first, err := containerIDs(p.c.ID)
+	first, held, err := containerIDs(p.c.ID)
 	if err != nil {
 		return err
 	}
+	p.ids = held
 	l := p.spec.Linux
 	l.Namespaces = append(l.Namespaces, specs.LinuxNamespace{Type: specs.UserNamespace})
 	l.UIDMappings = []specs.LinuxIDMapping{{ContainerID: 0, HostID: first, Size: idCount}}
@@ -56,12 +59,24 @@ func (p *parts) mapVolumes(context.Context) error {
 	return nil
 }
 
-// containerIDs chooses ids by the container's own, so that no two are likely to share them. Those that an administrator
-// has given to somebody in /etc/subuid or /etc/subgid are passed over.
-func containerIDs(id string) (uint32, error) {
+// idsFile is where containers of all stores of the machine hold their ids: the n-th byte of it stands for the n-th range, and is locked by
+// who has that. A lock goes with its owner, however that ends.
+var idsFile = "/run/nacre/ids"
+
+// containerIDs takes ids that no other container has, until held is closed. The container's own id says where to look first,
+// so that it mostly has the same ones again. Those that an administrator has given to somebody in /etc/subuid or /etc/subgid
+// are passed over.
+func containerIDs(id string) (first uint32, held *os.File, err error) {
 	raw, err := hex.DecodeString(id)
 	if err != nil || len(raw) < 8 {
-		return 0, fmt.Errorf("container %q: not an id", id)
+		return 0, nil, fmt.Errorf("container %q: not an id", id)
+	}
+	if err := os.MkdirAll(filepath.Dir(idsFile), 0o755); err != nil {
+		return 0, nil, fmt.Errorf("--userns=auto: ids are held by locks: %w", err)
+	}
+	held, err = os.OpenFile(idsFile, os.O_RDWR|os.O_CREATE, 0o600)
+	if err != nil {
+		return 0, nil, fmt.Errorf("--userns=auto: ids are held by locks: %w", err)
 	}
 	const slots = (idEnd - idFirst) / idCount
 	taken := append(givenIDs("/etc/subuid"), givenIDs("/etc/subgid")...)
@@ -69,11 +84,19 @@ func containerIDs(id string) (uint32, error) {
 	for range slots {
 		first := idFirst + at*idCount
 		if !overlaps(taken, first) {
-			return uint32(first), nil
+			lock := unix.Flock_t{Type: unix.F_WRLCK, Start: int64(at), Len: 1}
+			switch err := unix.FcntlFlock(held.Fd(), unix.F_OFD_SETLK, &lock); {
+			case err == nil:
+				return uint32(first), held, nil
+			case !errors.Is(err, unix.EAGAIN) && !errors.Is(err, unix.EACCES):
+				held.Close()
+				return 0, nil, &os.PathError{Op: "lock", Path: idsFile, Err: err}
+			}
 		}
 		at = (at + 1) % slots
 	}
-	return 0, fmt.Errorf("no %d ids are left for a container: /etc/subuid and /etc/subgid give all to others", idCount)
+	held.Close()
+	return 0, nil, fmt.Errorf("no %d ids are left for a container: others have all, by /etc/subuid and /etc/subgid or as containers", idCount)
 }
 
 func overlaps(taken [][2]uint64, first uint64) bool {
