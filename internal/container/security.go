@@ -66,8 +66,8 @@ func NormalizeCap(name string) (string, error) {
 	return n, nil
 }
 
-// capabilities are those of the container; nil is the default. What is dropped by name goes whatever else is asked for,
-// and what is added by name stays where all are dropped.
+// capabilities are those of the container; nil is the default. What is added by name stays where it, or all, are dropped; of
+// all that are added, those dropped by name are left out. That is docker's rule, but for ALL added and dropped, which is none.
 func (s *Security) capabilities() ([]string, error) {
 	if !s.Privileged && len(s.CapAdd)+len(s.CapDrop) == 0 {
 		return nil, nil
@@ -80,14 +80,15 @@ func (s *Security) capabilities() ([]string, error) {
 		return all, nil
 	}
 	caps := sandbox.DefaultCapabilities()
-	if slices.Contains(s.CapAdd, "ALL") {
+	every := slices.Contains(s.CapAdd, "ALL")
+	if every {
 		caps = all
 	}
 	drop := slices.Contains(s.CapDrop, "ALL")
 	caps = slices.DeleteFunc(caps, func(c string) bool { return drop || slices.Contains(s.CapDrop, c) })
 	for _, c := range s.CapAdd {
 		switch {
-		case c == "ALL" || slices.Contains(caps, c):
+		case c == "ALL" || slices.Contains(caps, c), every && slices.Contains(s.CapDrop, c):
 		case !slices.Contains(all, c):
 			return nil, fmt.Errorf("--cap-add %s: this process has no such capability to give", c)
 		default:

@@ -131,6 +131,8 @@ func TestCapabilities(t *testing.T) {
 		{"drop all, add one", Confinement{CapDrop: []string{"ALL"}, CapAdd: []string{"CAP_CHOWN"}}, []string{"CAP_CHOWN"}},
 		{"add all", Confinement{CapAdd: []string{"ALL"}}, all},
 		{"add all, drop one", Confinement{CapAdd: []string{"ALL"}, CapDrop: []string{"CAP_SYS_ADMIN"}}, without(all, "CAP_SYS_ADMIN")},
+		{"add all and one by name, drop that", Confinement{CapAdd: []string{"ALL", "CAP_SYS_ADMIN"}, CapDrop: []string{"CAP_SYS_ADMIN"}}, without(all, "CAP_SYS_ADMIN")},
+		{"add and drop all", Confinement{CapAdd: []string{"ALL"}, CapDrop: []string{"ALL"}}, []string{}},
 		{"drop and add one", Confinement{CapAdd: []string{"CAP_CHOWN"}, CapDrop: []string{"CAP_CHOWN"}}, append(without(def, "CAP_CHOWN"), "CAP_CHOWN")},
 		{"privileged", Confinement{Privileged: true, CapDrop: []string{"ALL"}}, all},
 	} {
