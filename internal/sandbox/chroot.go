@@ -66,7 +66,9 @@ func stripped(c *Config) *Config {
 	spec, linux := *c.Spec, *c.Spec.Linux
 	linux.Namespaces = []specs.LinuxNamespace{{Type: specs.MountNamespace}} // a plan has one at least; it is not made
 	linux.Sysctl, linux.Devices, linux.MaskedPaths, linux.ReadonlyPaths = nil, nil, nil, nil
-	spec.Linux, spec.Mounts, spec.Hostname, spec.Domainname = &linux, nil, "", ""
+	process := *spec.Process
+	process.Env = withGoroot(process.Env, c.Tree)
+	spec.Process, spec.Linux, spec.Mounts, spec.Hostname, spec.Domainname = &process, &linux, nil, "", ""
 	return &Config{Spec: &spec}
 }
 
@@ -83,7 +85,7 @@ func treePlaces(c *Config) []rootfs.Place {
 	for name, to := range map[string]string{"fd": "/proc/self/fd", "stdin": "/proc/self/fd/0", "stdout": "/proc/self/fd/1", "stderr": "/proc/self/fd/2"} {
 		list = append(list, rootfs.Place{Target: "/dev/" + name, Link: to})
 	}
-	list = append(list, treeDevices(c.Tree)...)
+	list = append(append(list, treeProc()...), treeDevices(c.Tree)...)
 	list = append(list, c.Places...)
 	for _, f := range c.Files {
 		mode := uint32(f.Mode.Perm())
