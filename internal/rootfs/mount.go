@@ -106,9 +106,10 @@ func (m Mount) ways() []func(Mount, string) error {
 }
 
 // worthAnother tells whether an error may come from a kernel that does not know
-// this way, rather than from what was to be mounted.
+// this way, rather than from what was to be mounted. EOPNOTSUPP is what overlay says
+// of a descriptor before Linux 6.5.
 func worthAnother(err error) bool {
-	return errors.Is(err, unix.EINVAL) || errors.Is(err, unix.ENOSYS)
+	return errors.Is(err, unix.EINVAL) || errors.Is(err, unix.ENOSYS) || errors.Is(err, unix.EOPNOTSUPP)
 }
 
 // attachPlain is for no layers: what is written is all there is.

@@ -235,3 +235,19 @@ func mountinfo(t *testing.T) []string {
 	}
 	return strings.Split(strings.TrimSpace(string(data)), "\n")
 }
+
+// TestOldKernels: what kernels answer that do not know a way of mounting leads to the next way.
+func TestOldKernels(t *testing.T) {
+	for err, want := range map[error]bool{
+		unix.ENOSYS:     true, // no fsopen
+		unix.EINVAL:     true, // overlay before 6.8 knows no lowerdir+
+		unix.EOPNOTSUPP: true, // and before 6.5 no descriptor
+		unix.EPERM:      false,
+		unix.ENOENT:     false,
+		unix.ELOOP:      false,
+	} {
+		if got := worthAnother(fmt.Errorf("overlay: %w", err)); got != want {
+			t.Errorf("%v: another way is tried: %v", err, got)
+		}
+	}
+}
