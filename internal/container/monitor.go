@@ -14,7 +14,6 @@ import (
 	"nacre/internal/sandbox"
 
 	specs "github.com/opencontainers/runtime-spec/specs-go"
-	"golang.org/x/sys/unix"
 )
 
 // Streams are what a container is connected to that runs in this process.
@@ -59,7 +58,8 @@ type monitor struct {
 	seccomp  *specs.LinuxSeccomp
 	limits   []string // cgroups that were made since it was started
 
-	updating sync.Mutex // held while the limits are changed
+	updating sync.Mutex     // held while the limits are changed
+	unmounts sync.WaitGroup // of what was mounted for a run that has ended
 }
 
 func newMonitor(c *Container, lock *Lock) *monitor {
@@ -138,6 +138,7 @@ func (m *monitor) run(ctx context.Context, s Streams) (status sandbox.Status, er
 // once runs the container's process once.
 func (m *monitor) once(ctx context.Context, s Streams) (sandbox.Status, error) {
 	p := &parts{c: m.c}
+	m.unmounts.Wait() // of an earlier run, whose writable side this one's is
 	err := m.reopen(ctx)
 	if err == nil {
 		p, err = m.container().compose(ctx)
@@ -152,7 +153,7 @@ func (m *monitor) once(ctx context.Context, s Streams) (sandbox.Status, error) {
 	}
 	config := sandbox.Config{
 		Spec: p.spec, Root: p.root, Files: p.files, Trees: p.trees, Init: m.c.Config.Init,
-		Signals: m.signals, Resize: m.resize,
+		Signals: m.signals, Resize: m.resize, Unmounts: &m.unmounts,
 	}
 	if config.Owners, err = m.keptOwners(); err != nil {
 		m.failed(err)
@@ -231,62 +232,6 @@ func sameFiles(a, b io.Writer) bool {
 	return ok && ok2 && sameFile(f, g)
 }
 
-// openStdin gives the container its input: that of this process, or a pipe for whoever is attached.
-func (m *monitor) openStdin(config *sandbox.Config, s Streams) (closeAll func(), err error) {
-	if s.Stdin != nil {
-		config.Stdin = s.Stdin
-		return func() {}, nil
-	}
-	if !m.c.Config.OpenStdin {
-		return func() {}, nil
-	}
-	r, w, err := inputPipe()
-	if err != nil {
-		return nil, err
-	}
-	config.Stdin = r
-	m.mu.Lock()
-	m.stdin = w
-	m.mu.Unlock()
-	return func() {
-		r.Close()
-		m.closeStdin()
-	}, nil
-}
-
-// inputPipe is a pipe whose reading end programs can have: a read waits there until there is something.
-func inputPipe() (r, w *os.File, err error) {
-	if r, w, err = os.Pipe(); err != nil {
-		return nil, nil, err
-	}
-	if err := unix.SetNonblock(int(r.Fd()), false); err != nil {
-		r.Close()
-		w.Close()
-		return nil, nil, os.NewSyscallError("fcntl", err)
-	}
-	return r, w, nil
-}
-
-// closeStdin ends the container's input.
-func (m *monitor) closeStdin() {
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	if m.stdin != nil {
-		m.stdin.Close()
-		m.stdin = nil
-	}
-}
-
-// input passes input on. It is dropped where the container reads none.
-func (m *monitor) input(p []byte) {
-	m.mu.Lock()
-	w := m.stdin
-	m.mu.Unlock()
-	if w != nil {
-		w.Write(p)
-	}
-}
-
 func (m *monitor) terminalSize() sandbox.Size {
 	m.mu.Lock()
 	defer m.mu.Unlock()
@@ -345,6 +290,8 @@ func (m *monitor) finish(err error) error {
 		}
 		err = errors.Join(err, rerr)
 		m.release()
+	} else {
+		m.unmounts.Wait() // the next who has the lock may start it
 	}
 	m.lock.Unlock()
 	close(m.ended)

@@ -6,6 +6,7 @@ import (
 	"os"
 	"path"
 	"runtime"
+	"strconv"
 
 	"golang.org/x/sys/unix"
 )
@@ -47,14 +48,19 @@ const maxLowers = 500
 // has for one: setfacl fails with EOPNOTSUPP. Overlay first asks whether the file
 // system the file is on could set them (ovl_set_acl), and EROFS sets nothing, with its
 // option acl or without. Layers that are directories have no such gap.
-func (m Mount) Attach(target string) error {
+func (m Mount) Attach(target string) error { return m.AttachAside(target, "") }
+
+// AttachAside is Attach for who has a directory in a mount that goes soon, with all below: aside, which is empty. The
+// layers' mounts are put there once they have served. To let go of each by itself waits for all processors, 0.2 ms or
+// more, whatever its kind (namespace_unlock in the kernel's fs/namespace.c).
+func (m Mount) AttachAside(target, aside string) error {
 	// The thread may have a mount namespace of its own.
 	runtime.LockOSThread()
 	defer runtime.UnlockOSThread()
 	if err := m.check(); err != nil {
 		return err
 	}
-	err := m.attach(target)
+	err := m.attach(target, aside)
 	if err != nil {
 		return fmt.Errorf("mount root on %s: %w", target, err)
 	}
@@ -76,9 +82,9 @@ func (m Mount) check() error {
 	return nil
 }
 
-func (m Mount) attach(target string) error {
+func (m Mount) attach(target, aside string) error {
 	var errs []error
-	for _, way := range m.ways() {
+	for _, way := range m.ways(aside) {
 		err := way(m, target)
 		if err == nil {
 			return nil
@@ -92,11 +98,12 @@ func (m Mount) attach(target string) error {
 }
 
 // ways are how the root can be put together, best first.
-func (m Mount) ways() []func(Mount, string) error {
+func (m Mount) ways(aside string) []func(Mount, string) error {
 	if len(m.Lower) == 0 {
 		return []func(Mount, string) error{Mount.attachPlain}
 	}
-	ways := []func(Mount, string) error{Mount.attachDetached, Mount.attachPlaced}
+	detached := func(m Mount, target string) error { return m.attachDetached(target, aside) }
+	ways := []func(Mount, string) error{detached, Mount.attachPlaced}
 	for _, l := range m.Lower {
 		if l.Index != "" {
 			return ways // a kernel with EROFS on files (6.12) has fsconfig's lowerdir+ (6.8)
@@ -127,7 +134,7 @@ func (m Mount) attachPlain(target string) error {
 }
 
 // attachDetached hands every layer to overlay by descriptor.
-func (m Mount) attachDetached(target string) error {
+func (m Mount) attachDetached(target, aside string) error {
 	lowers, err := m.openLowers()
 	defer lowers.close()
 	if err != nil {
@@ -140,7 +147,22 @@ func (m Mount) attachDetached(target string) error {
 			}
 		}
 		return nil
-	}, nil)
+	}, func() error {
+		lowers.putAside(aside)
+		return nil
+	})
+}
+
+// putAside gives mounts that are nowhere a place, in a directory for each. One that cannot have any goes when it is closed.
+func (l lowers) putAside(dir string) {
+	if dir == "" {
+		return
+	}
+	for i, o := range l {
+		if place := dir + "/" + strconv.Itoa(i); o.detached && os.Mkdir(place, 0o700) == nil {
+			_ = moveTo(o.fd, place)
+		}
+	}
 }
 
 // lowers is the layers of a root, opened, bottom first.

@@ -1,6 +1,7 @@
 package rootfs
 
 import (
+	"errors"
 	"fmt"
 	"maps"
 	"os"
@@ -131,12 +132,16 @@ func TestMountedStrayWhiteout(t *testing.T) {
 }
 
 func TestAttachMany(t *testing.T) {
+	by := func(aside string) func(Mount, string) error {
+		return func(m Mount, target string) error { return m.attachDetached(target, aside) }
+	}
 	ways := []struct {
 		name   string
 		attach func(Mount, string) error
 		layers []int
 	}{
-		{"detached", Mount.attachDetached, []int{1, 3, 127, 200, 400}},
+		{"detached", by(""), []int{1, 3, 127, 200, 400}},
+		{"aside", putAside, []int{1, 3, 127}},
 		{"placed", Mount.attachPlaced, []int{1, 3, 127, 400}},
 		{"legacy", Mount.attachLegacy, []int{1, 3, 200}},
 	}
@@ -175,6 +180,36 @@ func TestAttachMany(t *testing.T) {
 			t.Errorf("501 layers: %v", err)
 		}
 	})
+}
+
+// putAside attaches a root whose layers' mounts are put elsewhere, sees that they are there, and unmounts them.
+func putAside(m Mount, target string) (err error) {
+	dir, err := os.MkdirTemp("", "aside")
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, os.RemoveAll(dir)) }()
+	if err := unix.Mount("none", dir, "tmpfs", 0, ""); err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, unix.Unmount(dir, unix.MNT_DETACH)) }()
+	if err := m.attachDetached(target, dir); err != nil {
+		return err
+	}
+	want := 0 // directories are no mounts
+	for _, l := range m.Lower {
+		if l.Index != "" {
+			want++
+		}
+	}
+	if m.Upper == "" && len(m.Lower) == 1 {
+		want++ // the empty one
+	}
+	mounts, err := os.ReadFile("/proc/thread-self/mountinfo")
+	if n := strings.Count(string(mounts), " "+dir+"/"); err == nil && n != want {
+		err = fmt.Errorf("%d mounts were put aside, not %d", n, want)
+	}
+	return err
 }
 
 func checkMany(t *testing.T, root string, n int) error {

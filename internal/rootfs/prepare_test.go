@@ -145,7 +145,7 @@ func TestAttachLongPaths(t *testing.T) {
 		}
 		ids := []digest.Digest{s.add(file("a", "a")), s.add(file("b", "b"))}
 		for name, way := range map[string]func(Mount, string) error{
-			"detached": Mount.attachDetached, "placed": Mount.attachPlaced, "legacy": Mount.attachLegacy,
+			"aside": putAside, "placed": Mount.attachPlaced, "legacy": Mount.attachLegacy,
 		} {
 			attachBy(t, way, s.prepare(form, false, ids...), func(r string) error {
 				data, err := os.ReadFile(r + "/a")

@@ -276,19 +276,23 @@ func (c *child) openSources() error {
 
 // leaveHost makes the new root the root, and lets go of the old one.
 func (c *child) leaveHost() error {
-	if err := unix.Fchdir(c.root); err != nil {
-		return fail("enter root", err)
-	}
-	// The old root lands on top of the new one, from where it is taken away
-	// (pivot_root(2), NOTES): no directory is needed for it.
-	if err := unix.PivotRoot(".", "."); err != nil {
-		return fail("pivot_root", err)
+	if err := c.pivot(); err != nil {
+		return err
 	}
 	if err := unix.Unmount(".", unix.MNT_DETACH); err != nil {
 		return fail("unmount the host's root", err)
 	}
-	if err := unix.Chdir("/"); err != nil {
+	return nil
+}
+
+// pivot makes the new root the root. The old root lands on top of it, from where it is to be taken away (pivot_root(2),
+// NOTES): no directory is needed for it.
+func (c *child) pivot() error {
+	if err := unix.Fchdir(c.root); err != nil {
 		return fail("enter root", err)
+	}
+	if err := unix.PivotRoot(".", "."); err != nil {
+		return fail("pivot_root", err)
 	}
 	return nil
 }

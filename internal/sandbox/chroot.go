@@ -185,8 +185,8 @@ func (r *runner) treeResult(ctx context.Context, startErr error, end []byte) err
 			r.status.Code = 128 + int(ws.Signal())
 		}
 	}
-	if u, ok := r.state.SysUsage().(*syscall.Rusage); ok { // its children among it
-		r.status.Usage = Usage{User: u.Utime, System: u.Stime, MaxRSS: u.Maxrss << 10}
+	if r.state != nil {
+		r.status.Usage = r.state.used() // its children among it
 	}
 	r.status.OOMKilled = r.cgroup.oomKilled()
 	switch {
@@ -220,7 +220,7 @@ func (r *runner) startAbove() (int, error) {
 		return -1, errors.Join(os.NewSyscallError("socketpair", err), unix.Close(plan[0]), unix.Close(plan[1]))
 	}
 	theirs := []*os.File{null, null, null, os.NewFile(uintptr(plan[1]), "socket"), os.NewFile(uintptr(end[1]), "socket")}
-	process, err := os.StartProcess("/proc/self/exe", []string{aboveName}, &os.ProcAttr{
+	p, err := os.StartProcess("/proc/self/exe", []string{aboveName}, &os.ProcAttr{
 		Env:   []string{"GOGC=off", "GOMAXPROCS=1", "GODEBUG=containermaxprocs=0,updatemaxprocs=0"},
 		Files: theirs,
 		Dir:   "/",
@@ -232,9 +232,9 @@ func (r *runner) startAbove() (int, error) {
 	if err != nil {
 		return -1, errors.Join(err, unix.Close(plan[0]), unix.Close(end[0]))
 	}
-	r.launched = &launched{process: process, socket: plan[0], done: make(chan struct{})}
+	r.launched = &launched{process: startedProcess(p), socket: plan[0], done: make(chan struct{})}
 	go func() {
-		r.state, r.err = process.Wait()
+		r.state, r.err = r.process.Wait()
 		close(r.done)
 	}()
 	if err := r.give(r.plan, r.streams.theirs); err != nil {

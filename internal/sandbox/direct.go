@@ -49,14 +49,15 @@ var fullRoot = sync.OnceValue(func() bool {
 type thread struct {
 	*runner
 	child   child
-	process *os.Process      // which is to become the program
+	process *process         // which is to become the program
 	head    *calls           // up to when the process waits
 	tail    *calls           // what follows; nil until known
 	procs   map[int]*rawCall // what mounts /proc, by index of the plan's mount
 	opened  [][2]*rawCall    // what opens a descriptor, and what closes it
 	flags   int              // of namespaces the thread has left
 	words   *words
-	event   int // eventfd: the process waits for it
+	event   int // eventfd, a semaphore: the process waits for it, see begin
+	mounts  int // the mount namespace, held to the end where Config.Unmounts is set; or -1
 	slave   int // of the terminal, or -1
 
 	programs []program // what it tries to execute, in this order
@@ -75,7 +76,7 @@ func (r *runner) launchDirect(ctx context.Context) (*launched, error) {
 	l := &launched{socket: -1, done: make(chan struct{}), executed: make(chan error, 1)}
 	started := make(chan error)
 	onThread(func() {
-		t := &thread{runner: r, words: &words{shares: 1, alive: 1}, event: -1, slave: -1}
+		t := &thread{runner: r, words: &words{shares: 1, alive: 1}, event: -1, mounts: -1, slave: -1}
 		defer t.watch()()
 		err := t.start()
 		l.process = t.process
@@ -86,6 +87,7 @@ func (r *runner) launchDirect(ctx context.Context) (*launched, error) {
 		}
 		l.executed <- t.run(ctx)
 		l.state, l.err = l.process.Wait()
+		t.letMountsGo()
 		close(l.done)
 	})
 	return l, <-started
@@ -110,7 +112,7 @@ func (t *thread) start() (err error) {
 	if err := t.child.join(); err != nil {
 		return err
 	}
-	if t.event, err = unix.Eventfd(0, unix.EFD_CLOEXEC); err != nil {
+	if t.event, err = unix.Eventfd(0, unix.EFD_CLOEXEC|unix.EFD_SEMAPHORE); err != nil {
 		return os.NewSyscallError("eventfd", err)
 	}
 	t.begin()
@@ -124,11 +126,12 @@ func (t *thread) start() (err error) {
 	if errno := -int(pid); errno > 0 {
 		return os.NewSyscallError("clone", unix.Errno(errno))
 	}
-	t.process, err = os.FindProcess(int(pid))
+	t.process, err = clonedProcess(int(pid))
 	return err
 }
 
-// begin is what the process does at first, up to waiting.
+// begin is what the process does at first: it mounts /proc, and waits until the host's root can be unmounted. That takes the kernel
+// as long as all that the thread still has to do then. The process waits once more for what follows.
 func (t *thread) begin() {
 	size := 16
 	for i := range t.plan.Mounts {
@@ -148,7 +151,12 @@ func (t *thread) begin() {
 			t.procs[i] = mounted
 		}
 	}
-	t.head.add("wait", unix.SYS_READ, uintptr(t.event), t.head.pointer(unsafe.Pointer(&t.words.event)), 8)
+	wait := func() {
+		t.head.add("wait", unix.SYS_READ, uintptr(t.event), t.head.pointer(unsafe.Pointer(&t.words.event)), 8)
+	}
+	wait()
+	t.head.add("unmount the host's root", unix.SYS_UMOUNT2, t.head.text("/"), unix.MNT_DETACH)
+	wait()
 	t.head.add("", callJump)
 }
 

@@ -2,6 +2,7 @@ package sandbox
 
 import (
 	"context"
+	"encoding/binary"
 	"errors"
 	"os"
 	"path"
@@ -18,7 +19,8 @@ func (t *thread) run(ctx context.Context) error {
 	err := t.setUp(ctx)
 	if err == nil {
 		atomic.StoreUintptr(&t.last(t.head).args[0], uintptr(unsafe.Pointer(&t.tail.list[0])))
-		_, err = unix.Write(t.event, []byte{1, 0, 0, 0, 0, 0, 0, 0})
+		t.holdMounts()
+		err = t.wakeProcess()
 	}
 	if err != nil {
 		t.process.Kill()
@@ -44,7 +46,7 @@ func (t *thread) run(ctx context.Context) error {
 func (t *thread) setUp(ctx context.Context) error {
 	c := &t.child
 	for _, step := range []func() error{
-		c.openSources, c.attachRoot, c.mountAll, func() error { return t.askOutside(ctx) }, c.leaveHost,
+		c.openSources, c.attachRoot, c.mountAll, func() error { return t.askOutside(ctx) }, t.leaveHost,
 		t.makeTerminal, c.setNames, c.restrict, c.enterCwd, t.giveStdio, t.giveUp,
 	} {
 		if err := step(); err != nil {
@@ -52,6 +54,41 @@ func (t *thread) setUp(ctx context.Context) error {
 		}
 	}
 	return nil
+}
+
+// wakeProcess has the process go on where it waits.
+func (t *thread) wakeProcess() error {
+	_, err := unix.Write(t.event, binary.NativeEndian.AppendUint64(nil, 1))
+	return os.NewSyscallError("write to eventfd", err)
+}
+
+// leaveHost makes the new root the root, of which the process is to take the old one away. Until it has, that lies on top of the new one, where
+// no path leads that begins at an open directory.
+func (t *thread) leaveHost() error {
+	if err := t.child.pivot(); err != nil {
+		return err
+	}
+	return t.wakeProcess()
+}
+
+// holdMounts keeps what is mounted from being unmounted by the process as it ends, which has whoever waits for that end wait for all
+// processors of the machine, several times. Kernels before 6.11 do not give the namespace.
+func (t *thread) holdMounts() {
+	if t.Unmounts == nil {
+		return
+	}
+	t.process.WithHandle(func(pidfd uintptr) {
+		if fd, _, errno := unix.Syscall(unix.SYS_IOCTL, pidfd, unix.PIDFD_GET_MNT_NAMESPACE, 0); errno == 0 {
+			t.mounts = int(fd)
+		}
+	})
+}
+
+// letMountsGo undoes holdMounts.
+func (t *thread) letMountsGo() {
+	if fd := t.mounts; fd >= 0 {
+		t.Unmounts.Go(func() { unix.Close(fd) })
+	}
 }
 
 // close lets go of everything. A thread that cannot go home lets go of its namespaces when it ends.

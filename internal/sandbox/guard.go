@@ -58,7 +58,7 @@ var guardProcess = sync.OnceValues(func() (int, error) {
 // function it returns is called.
 func Guard(p *os.Process) (stop func()) {
 	var w watch
-	w.follow(p)
+	w.follow(startedProcess(p))
 	w.tell()
 	return w.end
 }
@@ -70,7 +70,7 @@ var watchCount atomic.Int64
 type watch struct {
 	mu      sync.Mutex
 	id      int64
-	process *os.Process
+	process *process
 	dirs    []string
 	late    *time.Timer // after which the guard is told
 	begun   bool        // it was
@@ -86,7 +86,7 @@ func (w *watch) leave(dir string) {
 }
 
 // follow has a process guarded; one without directories if it runs for some time.
-func (w *watch) follow(p *os.Process) {
+func (w *watch) follow(p *process) {
 	w.mu.Lock()
 	w.process = p
 	alone := len(w.dirs) == 0

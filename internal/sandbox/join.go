@@ -217,7 +217,10 @@ func (l *launched) answer(r *os.File) error {
 		if err == nil && failed != nil {
 			p.Wait()
 		}
-		l.process, failed = p, errors.Join(failed, err)
+		if err == nil {
+			l.process = startedProcess(p)
+		}
+		failed = errors.Join(failed, err)
 	}
 	return failed
 }

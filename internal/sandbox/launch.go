@@ -13,13 +13,13 @@ import (
 
 // launched is a copy of this program in new namespaces. It waits for a plan.
 type launched struct {
-	process *os.Process
+	process *process
 	socket  int // ours; see the report constants for what is said over it; or -1
 	// executed tells, where there is no socket, once that the program was executed, or why not.
 	executed chan error
 	done     chan struct{}
-	state    *os.ProcessState // valid once done is closed
-	err      error            // of waiting
+	state    *ended // valid once done is closed
+	err      error  // of waiting
 }
 
 // launch starts a copy. It is waited for from the start, so that it never stays as a zombie.
@@ -95,7 +95,7 @@ func (l *launched) start(flags uintptr, maps *idMaps, joined bool) error {
 	if maps != nil {
 		maps.attributes(attributes)
 	}
-	l.process, err = os.StartProcess(exe, []string{childName}, &os.ProcAttr{
+	p, err := os.StartProcess(exe, []string{childName}, &os.ProcAttr{
 		// It has no work for a second processor nor time for garbage, and need not read
 		// its cgroup to learn that.
 		Env:   []string{"GOGC=off", "GOMAXPROCS=1", "GODEBUG=containermaxprocs=0,updatemaxprocs=0"},
@@ -107,6 +107,7 @@ func (l *launched) start(flags uintptr, maps *idMaps, joined bool) error {
 		unix.Close(pair[0])
 		return err
 	}
+	l.process = startedProcess(p)
 	l.socket = pair[0]
 	return nil
 }

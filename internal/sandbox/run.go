@@ -357,16 +357,14 @@ func (r *runner) result(ctx context.Context, startErr error) (Status, error) {
 }
 
 // finish reads the status out of the process's end.
-func (r *runner) finish(state *os.ProcessState) {
-	ws := state.Sys().(syscall.WaitStatus)
+func (r *runner) finish(state *ended) {
+	ws := state.status
 	r.status.Code = ws.ExitStatus()
 	if ws.Signaled() {
 		r.status.Signal = ws.Signal()
 		r.status.Code = 128 + int(ws.Signal())
 	}
-	if u, ok := state.SysUsage().(*syscall.Rusage); ok {
-		r.status.Usage = Usage{User: u.Utime, System: u.Stime, MaxRSS: u.Maxrss << 10}
-	}
+	r.status.Usage = state.used()
 	r.status.OOMKilled = r.cgroup.oomKilled()
 }
 

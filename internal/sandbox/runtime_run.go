@@ -143,10 +143,10 @@ func adoptProcess(pid int) (*launched, error) {
 	if err != nil {
 		return nil, err
 	}
-	l := &launched{process: p, socket: -1, done: make(chan struct{})}
+	l := &launched{process: startedProcess(p), socket: -1, done: make(chan struct{})}
 	strays.known.Store(pid, true)
 	go func() {
-		l.state, l.err = p.Wait()
+		l.state, l.err = l.process.Wait()
 		strays.known.Delete(pid)
 		close(l.done)
 	}()
@@ -154,7 +154,7 @@ func adoptProcess(pid int) (*launched, error) {
 }
 
 // signaller sends signals to a process of the container.
-func (rt Runtime) signaller(ctx context.Context, p *os.Process) func(os.Signal) {
+func (rt Runtime) signaller(ctx context.Context, p *process) func(os.Signal) {
 	return func(sig os.Signal) { p.Signal(sig) }
 }
 

@@ -17,6 +17,7 @@ import (
 	"io"
 	"io/fs"
 	"os"
+	"sync"
 	"syscall"
 
 	"nacre/internal/rootfs"
@@ -60,6 +61,8 @@ type Config struct {
 	Created func(ctx context.Context, pid int) error
 	// Started is called once the program is executed, before its output is read.
 	Started func(Started)
+	// Unmounts, where set, counts what is still mounted of the sandbox when Run returns: the kernel takes its time over that.
+	Unmounts *sync.WaitGroup
 	// Owners are those of links, where owners are recorded; nil: they begin with this Run.
 	Owners *Owners
 	// Signals are sent on to the process; the caller closes it or leaves it open.

@@ -134,7 +134,10 @@ func (c *child) takeGiven(fds []int) error {
 // attach puts the root where it is to be left for.
 func (c *child) attach(scratch int) error {
 	if !c.RootGiven {
-		return c.Root.Attach(filepath.Join(c.Scratch, bundleRoot))
+		if err := unix.Mkdirat(scratch, "aside", 0o700); err != nil {
+			return err
+		}
+		return c.Root.AttachAside(filepath.Join(c.Scratch, bundleRoot), filepath.Join(c.Scratch, "aside"))
 	}
 	defer unix.Close(c.givenRoot)
 	return unix.MoveMount(c.givenRoot, "", scratch, bundleRoot, unix.MOVE_MOUNT_F_EMPTY_PATH)
