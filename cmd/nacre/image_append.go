@@ -6,13 +6,13 @@ import (
 	"fmt"
 	"os"
 	"path"
-	"strconv"
 	"strings"
 	"time"
 
 	"nacre/internal/edit"
 	"nacre/internal/image"
 	"nacre/internal/layer"
+	"nacre/internal/rootfs"
 
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
@@ -48,7 +48,7 @@ as it is, and one that is compressed with gzip or zstd stays so to the byte; - i
 	fl.StringVarP(&f.base, "base", "b", "", "image to put the layers on (default: none)")
 	listVar(fl, &f.layers, "layer", "f", "folder or tar, as the arguments; may be repeated")
 	fl.StringVar(&f.to, "to", "", "folder of the image that the files come to be in (default /)")
-	fl.StringVar(&f.chown, "chown", "", "UID[:GID] of all files")
+	fl.StringVar(&f.chown, "chown", "", "USER[:GROUP] of all files, numbers or names that the image knows")
 	fl.StringVar(&f.platform, "platform", "", "of an index only the image for this platform, alone; without a base the platform of the image")
 	fl.StringVar(&f.compression, "compression", "", "of the new layers: gzip, zstd, estargz or uncompressed, with :LEVEL (default: as the layer below)")
 	fl.StringVarP(&f.comment, "message", "m", "", "comment for the image's history")
@@ -85,6 +85,11 @@ func runAppend(ctx context.Context, a *app, f appendFlags, layers []string) (err
 	e, base, err := f.start(ctx, ed)
 	if err != nil {
 		return err
+	}
+	if f.chown != "" {
+		if put.Owner, err = ed.owner(ctx, e, f.chown); err != nil {
+			return fmt.Errorf("--chown %s: %w", f.chown, err)
+		}
 	}
 	var made []*edit.Layer
 	for _, name := range layers {
@@ -153,9 +158,6 @@ func (f appendFlags) parse() (put edit.Placing, o edit.AppendOptions, err error)
 			return put, o, fmt.Errorf("--to %q: it has a NUL in it", f.to)
 		}
 	}
-	if put.Owner, err = parseOwner(f.chown); err != nil {
-		return put, o, err
-	}
 	if f.compression != "" {
 		var c layer.Compression
 		c, err = parseCompression(f.compression)
@@ -164,21 +166,35 @@ func (f appendFlags) parse() (put edit.Placing, o edit.AppendOptions, err error)
 	return put, o, err
 }
 
-// parseOwner reads UID[:GID]. Names would have to be looked up in an image that may be far.
-func parseOwner(s string) (*edit.Owner, error) {
-	if s == "" {
-		return nil, nil
+// owner resolves USER[:GROUP]. Only for names is the image that layers are put on looked into: it may be far.
+func (ed *editing) owner(ctx context.Context, e *edit.Edit, spec string) (*edit.Owner, error) {
+	root := rootfs.NewFS()
+	if strings.Trim(spec, "0123456789:") != "" {
+		if ed.from == (place{}) {
+			return nil, errors.New("names are those of a --base; without one want UID[:GID], in numbers")
+		}
+		var p *image.Platform
+		if ed.f.platform != "" {
+			parsed, err := parsePlatform(ed.f.platform)
+			if err != nil {
+				return nil, err
+			}
+			p = &parsed
+		}
+		img, _, err := e.Image(ctx, p)
+		if err != nil {
+			return nil, err
+		}
+		layers, err := ed.layers(ctx)
+		if err != nil {
+			return nil, err
+		}
+		if root, err = layers.Root(ctx, img); err != nil {
+			return nil, err
+		}
 	}
-	user, group, ok := strings.Cut(s, ":")
-	if !ok {
-		group = user
-	}
-	uid, err := strconv.ParseUint(user, 10, 31)
-	gid, gerr := strconv.ParseUint(group, 10, 31)
-	if err != nil || gerr != nil {
-		return nil, fmt.Errorf("--chown %s: want UID[:GID], in numbers", s)
-	}
-	return &edit.Owner{UID: int(uid), GID: int(gid)}, nil
+	uid, gid, err := rootfs.LookupOwner(root, spec)
+	return &edit.Owner{UID: uid, GID: gid}, err
 }
 
 // layer makes a layer of a folder or tar.

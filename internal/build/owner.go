@@ -2,7 +2,6 @@ package build
 
 import (
 	"errors"
-	"strconv"
 	"strings"
 
 	"nacre/internal/copier"
@@ -11,17 +10,13 @@ import (
 	"github.com/moby/sys/user"
 )
 
-// ownerOf resolves "user[:group]" in the root lower, as --chown means it: a number alone is
-// user and group, whatever group etc/passwd has for it.
+// ownerOf resolves "user[:group]" in the root lower, as --chown means it.
 func ownerOf(lower *rootfs.FS, spec string) (copier.Owner, error) {
-	u, err := lookupUser(lower, spec)
-	if err != nil {
-		return copier.Owner{}, err
+	if lower == nil {
+		lower = rootfs.NewFS()
 	}
-	if _, err := strconv.Atoi(spec); err == nil {
-		u.GID = u.UID
-	}
-	return copier.Owner{UID: u.UID, GID: u.GID}, nil
+	uid, gid, err := rootfs.LookupOwner(lower, spec)
+	return copier.Owner{UID: uid, GID: gid}, err
 }
 
 // workdirOwner is whom a directory made by WORKDIR belongs to under USER spec. A name that the

@@ -92,6 +92,9 @@ func (h *header) append(b []byte, xattrs []xattr) ([]byte, error) {
 
 // paxName is the name of an extended header, which only old readers ever see.
 func paxName(dir, file string) string {
+	if file == "." { // the root
+		file = ""
+	}
 	name := ascii(strings.TrimPrefix(dir+"PaxHeaders.0/"+file, "./"))
 	return strings.TrimRight(name[:min(len(name), tarNameLen)], "/")
 }

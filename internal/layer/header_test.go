@@ -137,6 +137,8 @@ func TestRecordLength(t *testing.T) {
 func FuzzHeader(f *testing.F) {
 	f.Add("a/b", "", uint32(unix.S_IFREG|0o644), uint32(0), int64(0), int64(5), "", "")
 	f.Add(strings.Repeat("n/", 90)+"x", strings.Repeat("t", 130), uint32(unix.S_IFLNK), uint32(1<<30), int64(-1), int64(0), "user.a", "b")
+	f.Add(".", "", uint32(unix.S_IFLNK), uint32(1<<30), int64(0), int64(0), "user.a", "b")
+	f.Add(".", "", uint32(unix.S_IFDIR), uint32(1<<30), int64(0), int64(0), "user.a", "b")
 	f.Fuzz(func(t *testing.T, name, link string, mode, id uint32, sec, size int64, xname, xvalue string) {
 		e := Entry{Name: name, Link: link, Mode: mode, UID: int(id), GID: int(id), Size: size, ModTime: time.Unix(sec, 0)}
 		if xname != "" {

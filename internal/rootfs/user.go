@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
+	"strconv"
 	"strings"
 
 	"github.com/moby/sys/user"
@@ -48,6 +49,18 @@ func LookupUser(f fs.FS, spec string) (User, error) {
 		u.Home = "/"
 	}
 	return u, u.name(f, spec)
+}
+
+// LookupOwner is LookupUser as --chown means it: a number alone is user and group, whatever group etc/passwd has for it.
+func LookupOwner(f fs.FS, spec string) (uid, gid int, err error) {
+	u, err := LookupUser(f, spec)
+	if err != nil {
+		return 0, 0, err
+	}
+	if _, err := strconv.Atoi(spec); err == nil {
+		u.GID = u.UID
+	}
+	return u.UID, u.GID, nil
 }
 
 // LookupProcess is LookupUser for a container that has run: whatever it has made of its accounts, what needs none of them
