@@ -17,6 +17,7 @@ import (
 	"nacre/internal/build"
 	"nacre/internal/image"
 	"nacre/internal/isolation"
+	"nacre/internal/layer"
 	"nacre/internal/sandbox"
 
 	"github.com/spf13/cobra"
@@ -299,11 +300,9 @@ func (f buildFlags) input(ctx context.Context, a *app, o *build.Options) error {
 
 // isTar tells whether a stream begins as a tar does, or as something compressed.
 func isTar(in *bufio.Reader) bool {
-	head, _ := in.Peek(512)
-	for _, magic := range []string{"\x1f\x8b", "\x28\xb5\x2f\xfd", "\xfd7zXZ\x00", "BZh"} {
-		if bytes.HasPrefix(head, []byte(magic)) {
-			return true
-		}
+	head, _ := in.Peek(layer.SniffSize)
+	if layer.CompressionOf(head) != "" {
+		return true
 	}
 	_, err := tar.NewReader(bytes.NewReader(head)).Next()
 	return err == nil

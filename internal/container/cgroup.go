@@ -10,6 +10,8 @@ import (
 	"strings"
 
 	"golang.org/x/sys/unix"
+
+	"nacre/internal/sandbox"
 )
 
 // enterCgroup moves the processes of a container into a cgroup: those of the process namespace that pid is the first of,
@@ -55,14 +57,8 @@ func enterCgroup(dir string, pid int, cgroups []string) error {
 
 // isFirst tells whether a process is the first of its process namespace, which is not ours then.
 func isFirst(pid int) bool {
-	data, _ := os.ReadFile(fmt.Sprintf("/proc/%d/status", pid))
-	for line := range strings.Lines(string(data)) {
-		if ids, ok := strings.CutPrefix(line, "NSpid:"); ok {
-			f := strings.Fields(ids)
-			return len(f) > 1 && f[len(f)-1] == "1"
-		}
-	}
-	return false
+	ids := sandbox.NamespaceIDs(pid)
+	return len(ids) > 1 && ids[len(ids)-1] == "1"
 }
 
 // inNamespace lists the processes of the process namespace that pid is in.

@@ -152,22 +152,19 @@ func FromTar(ctx context.Context, dir string, r io.Reader, o Placing) (*Layer, e
 	return l, nil
 }
 
-// firstBytes tells what media types there are for by the beginning.
+// firstBytes tells how a stream is compressed, of what there are media types for.
 type firstBytes struct{ b []byte }
 
 func (f *firstBytes) Write(p []byte) (int, error) {
-	if n := 4 - len(f.b); n > 0 {
+	if n := layer.SniffSize - len(f.b); n > 0 {
 		f.b = append(f.b, p[:min(n, len(p))]...)
 	}
 	return len(p), nil
 }
 
 func (f *firstBytes) compression() string {
-	switch {
-	case len(f.b) >= 2 && f.b[0] == 0x1f && f.b[1] == 0x8b:
-		return layer.Gzip
-	case string(f.b) == "\x28\xb5\x2f\xfd":
-		return layer.Zstd
+	if kind := layer.CompressionOf(f.b); kind == layer.Gzip || kind == layer.Zstd {
+		return kind
 	}
 	return ""
 }
@@ -249,7 +246,7 @@ func (l *Layer) compress(ctx context.Context, c layer.Compression, name string) 
 	if err != nil {
 		return f, err
 	}
-	_, err = io.CopyBuffer(struct{ io.Writer }{w}, readerOf(ctx, in), make([]byte, 1<<20))
+	_, err = io.CopyBuffer(struct{ io.Writer }{w}, registry.Until(ctx, in), make([]byte, 1<<20))
 	if err = errors.Join(err, w.Close()); err != nil {
 		return f, err
 	}
@@ -268,21 +265,6 @@ type counting struct{ n int64 }
 func (c *counting) Write(p []byte) (int, error) {
 	c.n += int64(len(p))
 	return len(p), nil
-}
-
-// readerOf is r until ctx ends.
-func readerOf(ctx context.Context, r io.Reader) io.Reader { return ctxReader{ctx, r} }
-
-type ctxReader struct {
-	ctx context.Context
-	r   io.Reader
-}
-
-func (c ctxReader) Read(p []byte) (int, error) {
-	if err := c.ctx.Err(); err != nil {
-		return 0, context.Cause(c.ctx)
-	}
-	return c.r.Read(p)
 }
 
 // layerType is the media type of a layer compressed by kind.

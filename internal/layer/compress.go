@@ -18,7 +18,8 @@ const (
 	// what zstd --long and xz -9 need at most; headers may claim gigabytes.
 	maxWindow = 128 << 20
 
-	sniffSize = blockSize // a tar header
+	// SniffSize is how much of a stream CompressionOf looks at: a tar header.
+	SniffSize = blockSize
 )
 
 // Decompress finds out by its first bytes how r is compressed and undoes it.
@@ -26,12 +27,12 @@ const (
 // a tar header is never taken for compressed data. Close does not close r.
 func Decompress(r io.Reader) (rc io.ReadCloser, name string, err error) {
 	br := bufio.NewReaderSize(r, 64<<10)
-	head, err := br.Peek(sniffSize)
+	head, err := br.Peek(SniffSize)
 	if err != nil && err != io.EOF {
 		return nil, "", err
 	}
 	err = nil
-	switch name = sniff(head); name {
+	switch name = CompressionOf(head); name {
 	case "gzip":
 		rc, err = gzip.NewReader(br)
 	case "zstd":
@@ -52,8 +53,8 @@ func Decompress(r io.Reader) (rc io.ReadCloser, name string, err error) {
 	return rc, name, nil
 }
 
-// sniff names the compression of a stream that begins with head.
-func sniff(head []byte) string {
+// CompressionOf names the compression of a stream that begins with head, of SniffSize bytes or all there are, as Decompress does.
+func CompressionOf(head []byte) string {
 	if len(head) == blockSize && validChecksum(head) {
 		return ""
 	}

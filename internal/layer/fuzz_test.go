@@ -182,7 +182,7 @@ func FuzzIngest(f *testing.F) {
 			t.Fatalf("an error of no kind: %v", err)
 		}
 		index := readFile(t, dir, indexFile)
-		if got, err := Reindex(t.Context(), dir); err != nil || got != info && sniff(b[:min(len(b), 512)]) == "" {
+		if got, err := Reindex(t.Context(), dir); err != nil || got != info && CompressionOf(b[:min(len(b), SniffSize)]) == "" {
 			t.Fatalf("%+v, %v, was %+v", got, err, info)
 		}
 		if !bytes.Equal(index, readFile(t, dir, indexFile)) {

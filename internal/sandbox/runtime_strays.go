@@ -1,7 +1,6 @@
 package sandbox
 
 import (
-	"fmt"
 	"os"
 	"path/filepath"
 	"strconv"
@@ -88,11 +87,8 @@ func children() (list []int) {
 // inNamespaces are those that are in a process namespace below ours: what we start ourselves is in ours.
 func inNamespaces(pids []int) (list []int) {
 	for _, pid := range pids {
-		data, _ := os.ReadFile(fmt.Sprintf("/proc/%d/status", pid))
-		for line := range strings.Lines(string(data)) {
-			if numbers, ok := strings.CutPrefix(line, "NSpid:"); ok && len(strings.Fields(numbers)) > 1 {
-				list = append(list, pid)
-			}
+		if len(NamespaceIDs(pid)) > 1 {
+			list = append(list, pid)
 		}
 	}
 	return list

@@ -10,6 +10,8 @@ import (
 	"strings"
 	"time"
 
+	"nacre/internal/registry"
+
 	"github.com/opencontainers/go-digest"
 	"golang.org/x/sys/unix"
 )
@@ -123,19 +125,6 @@ func hashFile(ctx context.Context, path string, by digest.Algorithm) (digest.Dig
 	}
 	defer f.Close()
 	h := by.Digester()
-	n, err := io.CopyBuffer(h.Hash(), ctxReader{ctx, f}, make([]byte, 1<<20))
+	n, err := io.CopyBuffer(h.Hash(), registry.Until(ctx, f), make([]byte, 1<<20))
 	return h.Digest(), n, err
-}
-
-// ctxReader ends with the context's error once that is done.
-type ctxReader struct {
-	ctx context.Context
-	r   io.Reader
-}
-
-func (r ctxReader) Read(p []byte) (int, error) {
-	if err := r.ctx.Err(); err != nil {
-		return 0, err
-	}
-	return r.r.Read(p)
 }

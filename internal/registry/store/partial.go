@@ -11,6 +11,7 @@ import (
 	"strings"
 	"time"
 
+	"nacre/internal/layer"
 	"nacre/internal/registry"
 
 	"golang.org/x/sys/unix"
@@ -62,7 +63,7 @@ func (u *upload) resumePartial() *os.File {
 		return nil
 	}
 	st, err := f.Stat()
-	if err != nil || !st.Mode().IsRegular() || st.Size() < magicSize || st.Size() > u.d.Size {
+	if err != nil || !st.Mode().IsRegular() || st.Size() < layer.SniffSize || st.Size() > u.d.Size {
 		f.Close()
 		return nil
 	}

@@ -31,9 +31,6 @@ type layerUpload struct {
 	replaying bool // what is taken comes from blob
 }
 
-// magicSize is enough bytes to recognize any compression that layer.Decompress does.
-const magicSize = 6
-
 func newLayerUpload(u upload) (registry.Upload, error) {
 	dir, remove, err := u.s.TempDir("pull")
 	if err != nil {
@@ -90,7 +87,7 @@ func (u *layerUpload) take(p []byte) error {
 		return u.send(p)
 	}
 	u.head = append(u.head, p...)
-	if len(u.head) < magicSize {
+	if len(u.head) < layer.SniffSize {
 		return nil
 	}
 	return u.begin()
@@ -100,7 +97,7 @@ func (u *layerUpload) take(p []byte) error {
 func (u *layerUpload) begin() error {
 	head := u.head
 	u.head, u.begun = nil, true
-	if u.blob == nil && compressed(head) {
+	if u.blob == nil && layer.CompressionOf(head) != "" {
 		f, err := u.createPartial()
 		if err != nil {
 			return u.s.fail(err)
@@ -118,17 +115,6 @@ func (u *layerUpload) send(p []byte) error {
 	}
 	_, err := u.pipe.Write(p)
 	return u.s.fail(err)
-}
-
-// compressed tells whether a stream begins like one of those that
-// layer.Decompress takes apart: gzip, zstd, xz, bzip2.
-func compressed(head []byte) bool {
-	for _, magic := range []string{"\x1f\x8b", "\x28\xb5\x2f\xfd", "\xfd7zXZ\x00", "BZh"} {
-		if len(head) >= len(magic) && string(head[:len(magic)]) == magic {
-			return true
-		}
-	}
-	return false
 }
 
 func (u *layerUpload) Commit() error {
