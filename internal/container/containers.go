@@ -146,17 +146,16 @@ func (cs *Containers) Create(ctx context.Context, cfg Config, o NewOptions) (*Co
 
 // writeNew writes the files of a new container.
 func writeNew(dir string, c *Container) error {
-	if err := writeJSON(filepath.Join(dir, configFile), c.Config); err != nil {
-		return err
+	for name, v := range map[string]any{configFile: c.Config, stateFile: c.State} {
+		data, err := json.Marshal(v)
+		if err == nil { // nobody looks into the folder yet
+			err = os.WriteFile(filepath.Join(dir, name), append(data, '\n'), 0o600)
+		}
+		if err != nil {
+			return err
+		}
 	}
-	if err := writeState(dir, c.State); err != nil {
-		return err
-	}
-	f, err := os.OpenFile(filepath.Join(dir, "lock"), os.O_CREATE|os.O_WRONLY, 0o600)
-	if err != nil {
-		return err
-	}
-	return f.Close()
+	return os.WriteFile(filepath.Join(dir, "lock"), nil, 0o600)
 }
 
 func newID() string {

@@ -288,6 +288,9 @@ func (m *monitor) finish(err error) error {
 		if rerr == nil {
 			rerr = m.c.drop(context.Background())
 		}
+		if rerr != nil {
+			m.set(func(*State) {}) // it stays, and what setLast left out is to be seen
+		}
 		err = errors.Join(err, rerr)
 		m.release()
 	} else {

@@ -18,6 +18,17 @@ func (m *monitor) set(change func(st *State)) error {
 	return writeState(m.c.dir, m.state)
 }
 
+// setLast is set for what is the last, of a container that is removed at once if that is to be: then nobody would read it.
+func (m *monitor) setLast(change func(st *State)) error {
+	if !m.c.Config.AutoRemove {
+		return m.set(change)
+	}
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	change(&m.state)
+	return nil
+}
+
 // started notes that the program runs, and tells whoever started it.
 func (m *monitor) started(s sandbox.Started, n *network.Network) {
 	m.set(func(st *State) {
@@ -67,7 +78,7 @@ func (m *monitor) exited(s sandbox.Status, err error) {
 	frozen.remove()
 	s.OOMKilled = s.OOMKilled || sandbox.OutOfMemory(limits)
 	sandbox.RemoveCgroups(limits)
-	m.set(func(st *State) {
+	m.setLast(func(st *State) {
 		st.Status, st.ExitCode, st.OOMKilled, st.Finished = StatusExited, s.Code, s.OOMKilled, time.Now().UTC()
 		st.Warnings = s.Warnings
 		st.Pid, st.Monitor, st.Cgroups, st.Network = 0, 0, nil, network.Info{}

@@ -7,6 +7,8 @@ import (
 	"os"
 	"path/filepath"
 	"sync"
+
+	"golang.org/x/sys/unix"
 )
 
 // bin unlinks in the background what has been moved to tmp/ as trash. Moving is what
@@ -97,32 +99,78 @@ func removeAll(ctx context.Context, path string) error {
 	if err := ctx.Err(); err != nil {
 		return err
 	}
-	err := os.Remove(path)
-	if err == nil || errors.Is(err, fs.ErrNotExist) {
-		return nil
+	err := absentToo(patiently(unix.Unlink, path))
+	if err != unix.EISDIR && err != unix.EPERM && err != unix.EACCES { // the first of a directory; the others perhaps
+		return asRemove(path, err)
 	}
 	if st, serr := os.Lstat(path); serr != nil || !st.IsDir() {
+		return asRemove(path, err)
+	}
+	return removeDir(ctx, path)
+}
+
+// removeDir is removeAll of what is known for a directory.
+func removeDir(ctx context.Context, path string) error {
+	if err := ctx.Err(); err != nil {
 		return err
 	}
-	names, err := readNames(path)
+	entries, err := readEntries(path)
 	if errors.Is(err, fs.ErrPermission) {
 		os.Chmod(path, 0o700)
-		names, err = readNames(path)
+		entries, err = readEntries(path)
 	}
 	if err != nil {
-		return err
+		return asRemove(path, absentToo(err))
 	}
-	for _, name := range names {
-		err := removeAll(ctx, filepath.Join(path, name))
+	for _, e := range entries {
+		remove := removeAll
+		if e.IsDir() {
+			remove = removeDir
+		}
+		err := remove(ctx, filepath.Join(path, e.Name()))
 		if errors.Is(err, fs.ErrPermission) {
 			os.Chmod(path, 0o700)
-			err = removeAll(ctx, filepath.Join(path, name))
+			err = remove(ctx, filepath.Join(path, e.Name()))
 		}
 		if err != nil {
 			return err
 		}
 	}
-	return os.Remove(path)
+	return asRemove(path, absentToo(patiently(unix.Rmdir, path)))
+}
+
+// patiently makes a call again that was interrupted.
+func patiently(call func(path string) error, path string) error {
+	for {
+		if err := call(path); err != unix.EINTR {
+			return err
+		}
+	}
+}
+
+// absentToo is err, but nil where there is nothing any more.
+func absentToo(err error) error {
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	return err
+}
+
+func asRemove(path string, err error) error {
+	if number, ok := err.(unix.Errno); ok {
+		return &os.PathError{Op: "remove", Path: path, Err: number}
+	}
+	return err
+}
+
+// readEntries reads a directory, in no order.
+func readEntries(dir string) ([]fs.DirEntry, error) {
+	d, err := os.Open(dir)
+	if err != nil {
+		return nil, err
+	}
+	defer d.Close()
+	return d.ReadDir(-1)
 }
 
 func readNames(dir string) ([]string, error) {

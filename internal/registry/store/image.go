@@ -115,7 +115,7 @@ func (s *Store) images(ctx context.Context, q querier, where string, args ...any
 		where = " WHERE " + where
 	}
 	rows, err := all(ctx, q, func(r *sql.Rows) (imageRow, error) { return scanImage(r) }, "SELECT "+imageColumns+" FROM image"+where, args...)
-	if err != nil {
+	if err != nil || len(rows) == 0 {
 		return nil, s.fail(err)
 	}
 	index := make(map[digest.Digest]int, len(rows))

@@ -36,6 +36,7 @@ func (s *Store) LeaseFor(ctx context.Context, holder string) (*Lease, error) {
 	if err != nil {
 		return nil, err
 	}
+	s.owner.made.Store(true)
 	return &Lease{s: s, id: fmt.Sprintf("%s-%d", id, s.owner.next.Add(1)), holder: holder, pins: map[digest.Digest]bool{}}, nil
 }
 

@@ -18,11 +18,8 @@ import (
 //
 // Errors: registry.ErrAbsent; ErrAmbiguous, naming the images that fit.
 func (s *Store) Lookup(ctx context.Context, nameOrID string) (Image, error) {
-	f, err := s.find(ctx, s.db, nameOrID)
-	if err != nil {
-		return Image{}, err
-	}
-	return f.images[0], nil
+	img, _, err := s.meant(ctx, s.db, nameOrID)
+	return img, err
 }
 
 // found is what a name or ID means.
@@ -34,27 +31,35 @@ type found struct {
 }
 
 func (s *Store) find(ctx context.Context, q querier, nameOrID string) (found, error) {
+	img, ref, err := s.meant(ctx, q, nameOrID)
+	if err != nil {
+		return found{}, err
+	}
+	images, err := s.twins(ctx, q, img)
+	return found{images, ref}, err
+}
+
+// meant is the image that a name or ID means, and the name it was found by.
+func (s *Store) meant(ctx context.Context, q querier, nameOrID string) (Image, registry.Ref, error) {
 	if !isFullID(nameOrID) {
 		ref, err := registry.ParseRef(nameOrID)
 		if err == nil {
 			img, err := s.byRef(ctx, q, ref)
 			if err == nil {
-				images, err := s.twins(ctx, q, img)
-				return found{images, ref}, err
+				return img, ref, nil
 			}
 			if !errors.Is(err, registry.ErrAbsent) || ref.Digest != "" {
-				return found{}, err
+				return Image{}, ref, err
 			}
 		} else if algorithms, hex := splitID(nameOrID); len(algorithms) == 0 || !isHex(hex) {
-			return found{}, err
+			return Image{}, ref, err
 		}
 	}
 	images, err := s.byPrefix(ctx, q, nameOrID)
 	if err != nil {
-		return found{}, err
+		return Image{}, registry.Ref{}, err
 	}
-	images, err = s.twins(ctx, q, images[0])
-	return found{images: images}, err
+	return images[0], registry.Ref{}, nil
 }
 
 // twins returns img and after it the other images with its ID.

@@ -25,6 +25,7 @@ type owner struct {
 	file *os.File
 	next atomic.Int64 // numbers the owner's names in tmp/
 	left bool         // there is more to remove than this process has the time for
+	made atomic.Bool  // there may be leases of it
 }
 
 // leave has what is in tmp/ removed by those who open the store next, as if this process had died.
@@ -73,7 +74,14 @@ func (s *Store) disown(ctx context.Context) error {
 		s.owner.id, s.owner.file, s.owner.left = "", nil, false
 		return err
 	}
-	err := errors.Join(s.forget(ctx, s.owner.id), os.Remove(s.path("owners", s.owner.id)), s.owner.file.Close())
+	var err error
+	if s.owner.made.Load() {
+		err = s.forgetLeases(ctx, s.owner.id)
+	}
+	if err == nil {
+		err = s.forgetFiles(ctx, s.owner.id)
+	}
+	err = errors.Join(err, os.Remove(s.path("owners", s.owner.id)), s.owner.file.Close())
 	s.owner.id, s.owner.file = "", nil
 	return err
 }
@@ -81,17 +89,28 @@ func (s *Store) disown(ctx context.Context) error {
 // forget removes what an owner left: first its leases, then its files. The
 // caller holds the owner's lock, or there is none any more.
 func (s *Store) forget(ctx context.Context, id string) error {
+	if err := s.forgetLeases(ctx, id); err != nil {
+		return err
+	}
+	return s.forgetFiles(ctx, id)
+}
+
+func (s *Store) forgetLeases(ctx context.Context, id string) error {
 	var n int
 	if err := s.db.QueryRowContext(ctx, "SELECT count(*) FROM lease WHERE owner = ?", id).Scan(&n); err != nil {
 		return err
 	}
-	if n > 0 {
-		err := s.update(ctx, func(tx querier) error { return dropLeases(ctx, tx, id) })
-		// On a full disk they stay: the next deletion takes them for what they are, dead.
-		if err != nil && !isFull(err) {
-			return err
-		}
+	if n == 0 {
+		return nil
 	}
+	err := s.update(ctx, func(tx querier) error { return dropLeases(ctx, tx, id) })
+	if isFull(err) { // they stay: the next deletion takes them for what they are, dead
+		return nil
+	}
+	return err
+}
+
+func (s *Store) forgetFiles(ctx context.Context, id string) error {
 	names, err := readNames(s.path("tmp"))
 	if err != nil {
 		return err
