@@ -10,7 +10,7 @@ N           ?= 5
 
 export CGO_ENABLED = 0
 
-.PHONY: all build man docs demo test conformance runtime-conformance bench lint bare clean
+.PHONY: all build man docs demo test conformance runtime-conformance runsc bench lint bare clean
 
 all: build
 
@@ -43,6 +43,11 @@ conformance: build
 # The validation programs of OCI's runtime-tools, with our sandbox as the runtime, or RUNTIME=runc. PROGRAMS='default mounts' for some.
 runtime-conformance: build
 	scripts/runtime-conformance $(or $(RUNTIME),bin/nacre) $(PROGRAMS)
+
+# The scripts that hold whoever runs the containers, by gVisor's runsc, which is built for that: minutes, the first time.
+runsc: build
+	@scripts/setup tools
+	PATH="$$(scripts/setup runsc):$$PATH" NACRE_TEST_RUNSC=1 $(GO) test -count=1 $(TESTFLAGS) -run TestScriptsByRuntime/runsc ./cmd/nacre
 
 # make bench W=W3 runs one workload; W=W1,W3 some; W=curves how costs grow. N=11 more rounds, N=5,W2=3 fewer of one.
 bench: build

@@ -18,6 +18,12 @@ func (m *monitor) root() (*os.File, error) {
 	if !alive || pid == 0 {
 		return nil, ErrNotRunning
 	}
+	if m.runtime != nil {
+		var err error
+		if pid, err = m.runtime.RootProcess(pid); err != nil {
+			return nil, err
+		}
+	}
 	return rootOf(pid)
 }
 

@@ -127,9 +127,11 @@ func (rt Runtime) run(ctx context.Context, streams [3]*os.File, args ...string) 
 	log := out.Name()
 	out.Close()
 	defer os.Remove(log)
-	cmd := exec.CommandContext(ctx, rt.Path, append([]string{
-		"--root", filepath.Join(rt.Dir, runtimeState), "--log", log, "--log-format", "json",
-	}, args...)...)
+	flags := []string{"--root", filepath.Join(rt.Dir, runtimeState), "--log", log, "--log-format", "json"}
+	if rt.isGvisor() {
+		flags = append(flags, gvisorFlags[:]...)
+	}
+	cmd := exec.CommandContext(ctx, rt.Path, append(flags, args...)...)
 	cmd.Env, cmd.Dir = runtimeEnv(), "/"
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true} // what is typed to stop us is not for it
 	said := &lastBytes{}
@@ -178,7 +180,7 @@ func (e *runtimeError) code() int {
 		return false
 	}
 	switch {
-	case !has("exec: ", "executable", "chdir"):
+	case !has("exec: ", "executable", "chdir", "failed to load "): // the last is runsc's
 		return CodeSandbox
 	case has("not found", "no such file or directory"):
 		return CodeNotFound

@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"os"
+	"strings"
 	"time"
 
 	specs "github.com/opencontainers/runtime-spec/specs-go"
@@ -25,7 +26,7 @@ func (rt Runtime) Exec(ctx context.Context, c ExecConfig) (Status, error) {
 		r.streams.abandon()
 		return Status{}, fail("exec", err)
 	}
-	err := rt.launchExec(ctx, &r, c.Process)
+	inner, err := rt.launchExec(ctx, &r, c.Process)
 	r.streams.closeTheirs()
 	if err != nil {
 		r.streams.abandon()
@@ -34,24 +35,32 @@ func (rt Runtime) Exec(ctx context.Context, c ExecConfig) (Status, error) {
 		}
 		return Status{}, runtimeFailed(err, c.Process.Args)
 	}
+	defer context.AfterFunc(ctx, func() { rt.killInside(inner) })()
 	return r.followForeign(ctx, rt.signaller(ctx, r.process))
 }
 
-func (rt Runtime) launchExec(ctx context.Context, r *runner, process *specs.Process) error {
+// launchExec starts the process. Of gVisor's it tells the number inside, by which alone it can be killed.
+func (rt Runtime) launchExec(ctx context.Context, r *runner, process *specs.Process) (inner string, err error) {
 	data, err := json.Marshal(process)
 	if err != nil {
-		return err
+		return "", err
 	}
 	f, err := os.CreateTemp(rt.Dir, "exec-*.json")
 	if err != nil {
-		return err
+		return "", err
 	}
 	defer os.Remove(f.Name())
 	if _, err = f.Write(data); err == nil {
 		err = f.Close()
 	}
 	if err != nil {
-		return err
+		return "", err
+	}
+	args := []string{"exec", "--detach", "--process", f.Name()}
+	pidFile := f.Name() + ".pid"
+	if rt.isGvisor() {
+		args = append(args, "--internal-pid-file", pidFile)
+		defer os.Remove(pidFile)
 	}
 	// A runtime that is killed on its way leaves processes that nobody waits for; and as long as one of them is a zombie the
 	// container's first process cannot end (pid_namespaces(7)). So it has time to finish, and what it started is killed then.
@@ -59,10 +68,16 @@ func (rt Runtime) launchExec(ctx context.Context, r *runner, process *specs.Proc
 	defer cancel()
 	stop := context.AfterFunc(ctx, func() { time.AfterFunc(launchPatience, cancel) })
 	defer stop()
-	return besides(func() (err error) {
-		r.launched, err = rt.launch(launching, &r.streams, process, "exec", "--detach", "--process", f.Name())
+	err = besides(func() (err error) {
+		r.launched, err = rt.launch(launching, &r.streams, process, args...)
 		return err
 	})
+	if err == nil && rt.isGvisor() {
+		var text []byte
+		text, err = os.ReadFile(pidFile)
+		inner = strings.TrimSpace(string(text))
+	}
+	return inner, err
 }
 
 // launchPatience is how long a runtime may take to start a process that is not wanted any more.

@@ -23,6 +23,9 @@ func (rt Runtime) Run(ctx context.Context, c Config) (Status, error) {
 		return Status{}, fail("start container", errors.New("without namespaces no OCI runtime can be used"))
 	}
 	spec, warnings, err := runtimeSpec(&c)
+	if err == nil && rt.isGvisor() {
+		err = checkGvisor(spec)
+	}
 	if err == nil {
 		err = reapOrphans()
 	}
@@ -73,14 +76,20 @@ func (r *foreignRunner) create(ctx context.Context, bundle string) error {
 		return err
 	}
 	r.launched = launched
+	r.runtime.adoptGofer()
 	r.cgroup = cgroupsAt(r.spec.Linux.CgroupsPath)
 	r.watch.dirs = r.cgroup.dirs
 	r.watch.follow(r.process)
-	err = r.prepare(ctx, r.process.Pid)
+	if r.runtime.isGvisor() && loopbackAlone(r.spec) {
+		err = loopbackUpOf(r.process.Pid)
+	}
+	if err == nil {
+		err = r.prepare(ctx, r.process.Pid)
+	}
 	if err == nil {
 		err = r.runtime.run(ctx, [3]*os.File{}, "start", r.runtime.ID)
 	}
-	if err == nil && r.Init {
+	if err == nil && r.Init && !r.runtime.isGvisor() { // whose processes cannot be seen
 		err = r.awaitInit()
 	}
 	if err != nil {
@@ -109,7 +118,7 @@ func (rt Runtime) launch(ctx context.Context, s *streams, p *specs.Process, args
 	args = append(args, "--pid-file", pidFile)
 	var console *consoleSocket
 	if p.Terminal {
-		if console, err = listenConsole(dir); err != nil {
+		if console, err = listenConsole(dir, p.ConsoleSize); err != nil {
 			return nil, err
 		}
 		defer console.close()
@@ -119,11 +128,8 @@ func (rt Runtime) launch(ctx context.Context, s *streams, p *specs.Process, args
 		return nil, err
 	}
 	if console != nil {
-		if s.console, err = console.receive(); err != nil {
+		if s.console, err = console.take(); err != nil {
 			return nil, err
-		}
-		if raw, err := s.console.SyscallConn(); err == nil && p.ConsoleSize != nil { // runc sets it only since 1.2
-			raw.Control(func(fd uintptr) { setSize(int(fd), Size{int(p.ConsoleSize.Width), int(p.ConsoleSize.Height)}) })
 		}
 	}
 	text, err := os.ReadFile(pidFile)

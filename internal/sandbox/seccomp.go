@@ -67,9 +67,9 @@ var syscallNumbers = sync.OnceValue(func() map[string]map[string]uint32 {
 // array of struct sock_filter. It does what runc and libseccomp do with it:
 //
 //   - Names that an architecture does not have are passed over.
-//   - The rules of a call are tried in the order they stand in, those with
-//     conditions first. All conditions of a rule must hold, except where two look at the
-//     same argument: then one of them is enough.
+//   - The rules of a call are tried in the order they stand in. All conditions of a rule
+//     must hold, except where two look at the same argument: then one of them is enough.
+//   - The first rule of a call without conditions is the only one that counts.
 //   - A call newer than all that the profile knows gets ENOSYS in place of the
 //     profile's error, so that libraries fall back to what it knows.
 //   - Calls of architectures the profile does not list kill the process.
@@ -186,6 +186,11 @@ type archRules struct {
 	last  uint32 // the highest number the profile names
 }
 
+// operators are those of conditions.
+var operators = [...]specs.LinuxSeccompOperator{
+	specs.OpEqualTo, specs.OpNotEqual, specs.OpLessThan, specs.OpLessEqual, specs.OpGreaterThan, specs.OpGreaterEqual, specs.OpMaskedEqual,
+}
+
 func newArchRules(a arch, p *specs.LinuxSeccomp, def uint32) (archRules, error) {
 	r := archRules{arch: a, calls: make(map[uint32][]rule, 512), def: def}
 	numbers := syscallNumbers()[a.column]
@@ -198,6 +203,9 @@ func newArchRules(a arch, p *specs.LinuxSeccomp, def uint32) (archRules, error) 
 		for _, arg := range s.Args {
 			if arg.Index > 5 {
 				return r, fmt.Errorf("seccomp: %s: there is no argument %d", strings.Join(s.Names, ", "), arg.Index)
+			}
+			if !slices.Contains(operators[:], arg.Op) {
+				return r, fmt.Errorf("seccomp: %s: operator %q is not supported", strings.Join(s.Names, ", "), arg.Op)
 			}
 		}
 		for _, name := range s.Names {
@@ -212,42 +220,29 @@ func newArchRules(a arch, p *specs.LinuxSeccomp, def uint32) (archRules, error) 
 					continue
 				}
 			}
-			if err := r.add(nr, s.Args, action); err != nil {
-				return r, fmt.Errorf("seccomp: %s: %w", name, err)
-			}
+			r.add(nr, s.Args, action)
 		}
 	}
 	return r, nil
 }
 
-// add puts a rule where it belongs: conditions before the unconditional.
-func (r *archRules) add(nr uint32, args []specs.LinuxSeccompArg, action uint32) error {
+// add appends a rule of a call. One without conditions is the last word, as in libseccomp (db_rule_add): what
+// was said of the call before has no effect, nor has what is said after.
+func (r *archRules) add(nr uint32, args []specs.LinuxSeccompArg, action uint32) {
 	rules := r.calls[nr]
-	n := len(rules)
-	final := n > 0 && len(rules[n-1].args) == 0
-	if len(args) == 0 {
-		if final && rules[n-1].action != action {
-			return fmt.Errorf("two rules say different things")
-		}
-		if !final {
-			r.calls[nr] = append(rules, rule{action: action})
-		}
-		return nil
-	}
-	at := n
-	if final {
-		at--
-	}
-	if repeatsIndex(args) {
+	switch {
+	case len(rules) > 0 && len(rules[0].args) == 0:
+		return
+	case len(args) == 0:
+		rules = []rule{{action: action}}
+	case repeatsIndex(args):
 		for _, arg := range args {
-			rules = slices.Insert(rules, at, rule{args: []specs.LinuxSeccompArg{arg}, action: action})
-			at++
+			rules = append(rules, rule{args: []specs.LinuxSeccompArg{arg}, action: action})
 		}
-	} else {
-		rules = slices.Insert(rules, at, rule{args: args, action: action})
+	default:
+		rules = append(rules, rule{args: args, action: action})
 	}
 	r.calls[nr] = rules
-	return nil
 }
 
 func repeatsIndex(args []specs.LinuxSeccompArg) bool {
