@@ -163,10 +163,10 @@ func noneThrough(t *testing.T, out string, names ...string) {
 
 // hard are tricks that are to fail whatever rights a container has in a user namespace: they are about the machine.
 var hard = []string{
-	"adjtimex", "iopl", "ioperm", "init_module", "finit_module", "delete_module", "swapon", "swapoff", "acct", "open_by_handle_at", "perf_event_open",
+	"adjtimex", "clock_adjtime", "iopl", "ioperm", "init_module", "finit_module", "delete_module", "swapon", "swapoff", "acct", "open_by_handle_at", "perf_event_open",
 	"cgroup release agent", "cgroup directory", "chroot", "setns by pidfd", "ptrace", "read its memory", "take its file", "signal",
 	"signal by pidfd", "signal a session", "descriptors", "secret", "working directory",
-	"disk", "memory device", "ports device", "kernel log device", "fuse device", "kvm device", "loop control device", "btrfs device",
+	"disk", "memory device", "ports device", "kernel log device", "fuse device", "kvm device", "loop control device", "btrfs device", "tun device",
 	"open /proc/sysrq-trigger", "open /proc/kmsg", "open /proc/irq",
 	"write /proc/sys/kernel/core_pattern", "write /proc/sys/kernel/modprobe", "write /proc/sys/kernel/panic", "write /proc/sys/vm/overcommit_memory",
 	"write /proc/sys/fs/file-max", "write /proc/sys/fs/suid_dumpable", "write /sys/kernel/uevent_helper",
@@ -209,6 +209,16 @@ func TestEscape(t *testing.T) {
 	t.Run("all rights in a user namespace", func(t *testing.T) {
 		t.Parallel()
 		noneThrough(t, s.ok(t, run("--userns", "auto", "--cap-add", "ALL", "--security-opt", "seccomp=unconfined", "--security-opt", "systempaths=unconfined")...), hard...)
+	})
+	t.Run("a user namespace of its own", func(t *testing.T) { // CVE-2022-0492
+		t.Parallel()
+		free := run("--security-opt", "seccomp=unconfined")
+		args := append(free[:len(free)-2:len(free)-2], "/escape", "nest", "/escape", "try")
+		out := s.ok(t, append(args, hard...)...)
+		if got := outcomes(t, s.ok(t, append(args, "mount tmpfs")...))["mount tmpfs"]; !strings.HasPrefix(got, "through: ") {
+			t.Errorf("it is none: %s", got)
+		}
+		noneThrough(t, out, hard...)
 	})
 	t.Run("build", func(t *testing.T) {
 		t.Parallel()

@@ -25,8 +25,6 @@ func calls() map[string]trick {
 		"finit_module":      raw(unix.SYS_FINIT_MODULE, ^uintptr(0), 0, 0),
 		"init_module":       raw(unix.SYS_INIT_MODULE, 0, 0, 0),
 		"io_uring_setup":    ioUring,
-		"ioperm":            raw(unix.SYS_IOPERM, 0x80, 1, 1),
-		"iopl":              raw(unix.SYS_IOPL, 3),
 		"kexec_load":        raw(unix.SYS_KEXEC_LOAD, 0, 0, 0, 0xff),
 		"keyctl":            raw(unix.SYS_KEYCTL, unix.KEYCTL_GET_KEYRING_ID, ^uintptr(2), 0), // the session's
 		"add_key":           raw(unix.SYS_ADD_KEY, address([]byte("user\x00")), address([]byte("nacre-escape\x00")), address([]byte("x")), 1, ^uintptr(1)),
@@ -41,6 +39,12 @@ func calls() map[string]trick {
 		"syslog":            raw(unix.SYS_SYSLOG, 3, 0, 0),
 		"userfaultfd":       raw(unix.SYS_USERFAULTFD, unix.O_CLOEXEC),
 		"network settings":  sameLoopback,
+		"clock_adjtime":     raw(unix.SYS_CLOCK_ADJTIME, 0, address(nonsenseTime)),
+		"settimeofday":      raw(unix.SYS_SETTIMEOFDAY, 0, 1),
+		"setdomainname":     raw(unix.SYS_SETDOMAINNAME, 0, 100),
+		"quotactl":          raw(unix.SYS_QUOTACTL, 0x80000700, address(nowhere), 0, 0), // Q_GETINFO
+		"fspick":            raw(unix.SYS_FSPICK, ^uintptr(0), address(nowhere), 0),
+		"crypto socket":     gated(func() error { _, err := unix.Socket(unix.AF_ALG, unix.SOCK_SEQPACKET, 0); return err }),
 		"open_by_handle_at": byHandle,
 	}
 }
@@ -50,6 +54,12 @@ func adjtimex() (string, error) {
 	_, err := unix.Adjtimex(&unix.Timex{Modes: 0x4000, Tick: 0})
 	return gate(err)
 }
+
+// nonsenseTime is a struct timex like that.
+var nonsenseTime = func() []byte {
+	tx := &unix.Timex{Modes: 0x4000}
+	return unsafe.Slice((*byte)(unsafe.Pointer(tx)), unsafe.Sizeof(*tx))
+}()
 
 func bpfMap() (string, error) {
 	attr := struct{ kind, key, value, entries, flags uint32 }{2, 4, 4, 1, 0} // an array

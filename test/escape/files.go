@@ -25,7 +25,7 @@ var settings = []string{
 // hidden are those that tell of the machine.
 var hidden = []string{
 	"/proc/kcore", "/proc/keys", "/proc/timer_list", "/proc/interrupts", "/proc/acpi", "/proc/asound", "/proc/latency_stats", "/proc/timer_stats",
-	"/proc/sched_debug", "/proc/scsi", "/sys/firmware", "/sys/devices/virtual/powercap",
+	"/proc/sched_debug", "/proc/scsi", "/sys/firmware", "/sys/devices/virtual/powercap", "/sys/devices/system/cpu/cpu0/thermal_throttle",
 }
 
 func files() map[string]trick {
@@ -155,7 +155,7 @@ func devices() map[string]trick {
 	for name, minor := range map[string]uint32{"memory": 1, "ports": 4, "kernel log": 11} {
 		all[name+" device"] = func() (string, error) { return openNode(unix.S_IFCHR, 1, minor) }
 	}
-	for name, minor := range map[string]uint32{"fuse": 229, "kvm": 232, "loop control": 237, "btrfs": 234} {
+	for name, minor := range map[string]uint32{"fuse": 229, "kvm": 232, "loop control": 237, "btrfs": 234, "tun": 200} {
 		all[name+" device"] = func() (string, error) { return openNode(unix.S_IFCHR, 10, minor) }
 	}
 	return all

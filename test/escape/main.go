@@ -34,6 +34,7 @@ const usage = `usage: escape COMMAND [ARG...]
   jail DIR COMMAND...             what a container without walls is: COMMAND with DIR as its root,
   leakjail DIR COMMAND...         and in a directory outside of it
   leak DIR COMMAND...             COMMAND with DIR open as descriptors 7 and 9
+  nest COMMAND...                 COMMAND in user, mount and cgroup namespaces of its own
   keyring NAME COMMAND...         COMMAND with a session keyring that has a key`
 
 func main() {
@@ -44,7 +45,7 @@ func main() {
 	args := os.Args[2:]
 	commands := map[string]func([]string) error{
 		"list": list, "try": tryAll, "one": tryOne, "writable": writable, "secret": printSecret,
-		"jail": jail, "leak": leak, "leakjail": leakJail, "keyring": inKeyring, "key": readKey, "keep": keep,
+		"jail": jail, "leak": leak, "leakjail": leakJail, "keyring": inKeyring, "nest": nest, "key": readKey, "keep": keep,
 		"swap": swap, "watch": watch, "sti": sti, "id": ids, "grab": grab,
 	}
 	run, ok := commands[os.Args[1]]
@@ -61,7 +62,7 @@ func main() {
 // tricks are all there are, by name.
 func tricks() map[string]trick {
 	all := map[string]trick{}
-	for _, some := range []map[string]trick{calls(), mounts(), namespaces(), processes(), files(), devices(), sockets()} {
+	for _, some := range []map[string]trick{calls(), narrow(), mounts(), namespaces(), processes(), files(), devices(), sockets()} {
 		for name, t := range some {
 			if all[name] != nil {
 				panic("two tricks of one name: " + name)

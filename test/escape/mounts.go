@@ -19,7 +19,10 @@ func mounts() map[string]trick {
 		"mount devpts":  newMount("devpts", "newinstance"),
 		"mount cgroup2": newMount("cgroup2", ""),
 		"bind mount":    bindMount,
-		"fsopen":        gated(func() error { _, err := unix.Fsopen("tmpfs", unix.FSOPEN_CLOEXEC); return err }),
+
+		"mount binfmt_misc": newMount("binfmt_misc", ""),
+		"register a format": registerFormat,
+		"fsopen":            gated(func() error { _, err := unix.Fsopen("tmpfs", unix.FSOPEN_CLOEXEC); return err }),
 		"open_tree": gated(func() error {
 			_, err := unix.OpenTree(unix.AT_FDCWD, "/", unix.OPEN_TREE_CLONE|unix.OPEN_TREE_CLOEXEC)
 			return err
@@ -89,6 +92,37 @@ func releaseAgent() (string, error) {
 		return "", err
 	}
 	return "the kernel would execute a program", nil
+}
+
+// registerFormat opens the file by which programs of a new format get an interpreter, which the kernel executes for whoever
+// executes one.
+func registerFormat() (string, error) {
+	for _, name := range []string{"/proc/sys/fs/binfmt_misc/register", "/proc/sys/fs/binfmt_misc/status"} {
+		fd, err := unix.Open(name, unix.O_WRONLY|unix.O_CLOEXEC, 0)
+		if err == nil {
+			unix.Close(fd)
+			return name + " is open", nil
+		}
+		if !errors.Is(err, unix.ENOENT) {
+			return "", err
+		}
+	}
+	dir, done, err := scratch()
+	if err != nil {
+		return "", err
+	}
+	defer done()
+	if err := unix.Mount("binfmt_misc", dir, "binfmt_misc", 0, ""); err != nil {
+		if errors.Is(err, unix.ENODEV) {
+			return "", errAbsent
+		}
+		return "", err
+	}
+	fd, err := unix.Open(dir+"/register", unix.O_WRONLY|unix.O_CLOEXEC, 0)
+	if err != nil {
+		return "", err
+	}
+	return "register is open", unix.Close(fd)
 }
 
 // cgroupDir makes a cgroup beside or below its own.
