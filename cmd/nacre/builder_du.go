@@ -118,7 +118,7 @@ func printCacheVerbose(w io.Writer, rows []cacheRow) error {
 			fmt.Fprintf(tw, "Parents:\t%s\n", strings.Join(r.parents, " "))
 		}
 		fmt.Fprintf(tw, "Created at:\t%s\nMutable:\t%t\nReclaimable:\t%t\nShared:\t%t\nIn use:\t%t\nSize:\t%s\n", r.CreatedAt, r.Mutable, r.Reclaimable, r.Shared, r.InUse, r.Size)
-		fmt.Fprintf(tw, "Description:\t%s\nLast used:\t%s\nType:\t%s\n\n", strings.Join(strings.Fields(r.Description), " "), r.LastUsedAt, r.Type)
+		fmt.Fprintf(tw, "Description:\t%s\nLast used:\t%s\nType:\t%s\n\n", printable(strings.Join(strings.Fields(r.Description), " ")), r.LastUsedAt, r.Type)
 	}
 	return tw.Flush()
 }

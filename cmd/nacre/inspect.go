@@ -166,7 +166,11 @@ func runInspect(a *app, format string, names []string, inspect func(name string)
 	if err != nil {
 		return err
 	}
-	if _, err := a.stdout.Write(text.Bytes()); err != nil {
+	out := text.Bytes()
+	if t == nil {
+		out = escapedJSON(out)
+	}
+	if _, err := a.stdout.Write(out); err != nil {
 		return err
 	}
 	return failed.orNil()

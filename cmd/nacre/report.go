@@ -6,8 +6,6 @@ import (
 	"io/fs"
 	"os"
 	"strings"
-	"unicode"
-	"unicode/utf8"
 
 	"nacre/internal/build"
 	"nacre/internal/dockerfile"
@@ -102,15 +100,4 @@ func hint(err error) string {
 		return "nacre info says what keeps programs from being run here; a Dockerfile of COPY, ADD and metadata builds anywhere"
 	}
 	return registryHint(err)
-}
-
-// printable replaces what could disturb a terminal: messages quote names and lines
-// that others wrote.
-func printable(s string) string {
-	return strings.Map(func(r rune) rune {
-		if r != '\n' && r != '\t' && !unicode.IsPrint(r) {
-			return utf8.RuneError
-		}
-		return r
-	}, s)
 }

@@ -45,7 +45,11 @@ func render[R any](w io.Writer, format string, columns []column, rows []R) error
 	if err != nil {
 		return err
 	}
-	_, err = w.Write(b.Bytes())
+	text := b.Bytes()
+	if format == "json" {
+		text = escapedJSON(text)
+	}
+	_, err = w.Write(text)
 	return err
 }
 
@@ -92,7 +96,7 @@ func renderTable[R any](w io.Writer, text string, columns []column, rows []R) er
 	// What makes no sense of a header leaves it as far as it came, as with docker.
 	t.Funcs(headerFunctions()).Execute(tw, names) //nolint:errcheck
 	fmt.Fprintln(tw)
-	body.WriteTo(tw)
+	tw.Write(harmless(body.Bytes())) //nolint:errcheck // so does Flush
 	return tw.Flush()
 }
 

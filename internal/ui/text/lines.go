@@ -102,6 +102,15 @@ func oneLine(s string) string {
 	return b.String()
 }
 
+// manyLines is oneLine for each line.
+func manyLines(s string) string {
+	lines := strings.Split(s, "\n")
+	for i, l := range lines {
+		lines[i] = oneLine(l)
+	}
+	return strings.Join(lines, "\n")
+}
+
 // isBidi tells characters that reorder the text after them, with which a step could make the
 // display say what it does not.
 func isBidi(r rune) bool {

@@ -148,7 +148,7 @@ func (p *plain) end(v *voice) {
 	case s.canceled:
 		p.say(v, "CANCELED")
 	case s.err != nil:
-		p.say(v, "ERROR: "+strings.TrimSpace(s.err.Error()))
+		p.say(v, "ERROR: "+manyLines(strings.TrimSpace(s.err.Error())))
 	case s.cached:
 		p.say(v, "CACHED")
 	default:
