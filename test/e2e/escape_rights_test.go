@@ -1,6 +1,7 @@
 package e2e
 
 import (
+	"archive/tar"
 	"fmt"
 	"os"
 	"os/exec"
@@ -161,6 +162,27 @@ func TestEscapeSetuid(t *testing.T) {
 	s.ok(t, "cp", "default:/suid", w.dir+"/copied")
 	if got := tool(t, "stat", "-c", "%a", w.dir+"/copied"); got != "755" {
 		t.Errorf("copied out it has mode %s", got)
+	}
+}
+
+// TestEscapeFileCapabilities: nor is a program copied out that has capabilities of its own, which an image gave it.
+func TestEscapeFileCapabilities(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	s := newStore(t)
+	e := file("tool", "#!/bin/sh\n")
+	e.Mode, e.Format = 0o755, tar.FormatPAX
+	e.PAXRecords = map[string]string{"SCHILY.xattr.security.capability": "\x01\x00\x00\x02\x00\x20\x20\x00" + strings.Repeat("\x00", 12)} // cap_net_raw, cap_sys_admin
+	s.ok(t, "import", "-c", path, hostileRoot(t, e), "capable")
+	s.ok(t, "create", "--name", "it", "capable", "sh")
+	for _, args := range [][]string{{"it:/tool"}, {"-a", "it:/tool"}} {
+		s.ok(t, append(append([]string{"cp"}, args...), w.dir+"/copied")...)
+		if out := tool(t, "getcap", w.dir+"/copied"); out != "" {
+			t.Errorf("cp %q: %s", args, out)
+		}
+	}
+	if stream := s.run(t, "cp", "it:/tool", "-"); !strings.Contains(stream.stdout, "SCHILY.xattr.security.capability=") {
+		t.Errorf("it would not be seen: %q", stream.stdout)
 	}
 }
 
