@@ -10,7 +10,7 @@ N           ?= 5
 
 export CGO_ENABLED = 0
 
-.PHONY: all build man docs demo test conformance runtime-conformance runsc bench lint bare clean
+.PHONY: all build man docs demo test conformance runtime-conformance runsc bench lint bare vm clean
 
 all: build
 
@@ -64,6 +64,11 @@ lint:
 # demo and test once more, in a bare Debian with nothing but Go and make.
 bare:
 	test/bare.sh
+
+# Tests and checks on other kernels, in virtual machines with cgroups of version 2. KERNELS=6.1 for one.
+vm:
+	@scripts/setup tools vm
+	test/vm/vm.sh $(KERNELS)
 
 clean:
 	rm -rf bin

@@ -9,6 +9,8 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"nacre/internal/sandbox"
 )
 
 const cgroupRoot = "/sys/fs/cgroup"
@@ -32,9 +34,14 @@ func newFreezer(id string, cgroups []string) (*freezer, error) {
 		}
 	}
 	for _, top := range []string{cgroupRoot, filepath.Join(cgroupRoot, "unified")} {
-		if _, err := os.Stat(filepath.Join(top, "cgroup.procs")); err == nil {
-			return &freezer{dir: filepath.Join(top, "nacre-"+id), own: true, second: true}, nil
+		if _, err := os.Stat(filepath.Join(top, "cgroup.procs")); err != nil {
+			continue
 		}
+		base, err := sandbox.SecondBase()
+		if err != nil {
+			return nil, fmt.Errorf("the container cannot be paused here: it takes a cgroup: %w", err)
+		}
+		return &freezer{dir: filepath.Join(base, "nacre-"+id), own: true, second: true}, nil
 	}
 	return nil, errors.New("this system has no freezer cgroups")
 }

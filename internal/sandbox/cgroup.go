@@ -2,19 +2,15 @@ package sandbox
 
 import (
 	"bytes"
-	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
 	"slices"
-	"strconv"
 	"strings"
 	"sync/atomic"
-	"syscall"
 	"time"
 
 	specs "github.com/opencontainers/runtime-spec/specs-go"
-	"golang.org/x/sys/unix"
 )
 
 // cgroup holds the cgroups of one run: one directory per hierarchy of version 1, or one.
@@ -133,11 +129,7 @@ func firstVersionBase(h hierarchy) string {
 // secondVersion makes the cgroup of version 2. Only cgroups without processes hand
 // controllers to children, so it cannot be below our own.
 func (g *cgroup) secondVersion(controller, wanted, name string) (string, error) {
-	top := cgroupRoot
-	if !unifiedOnly() {
-		top = filepath.Join(cgroupRoot, "unified")
-	}
-	top, err := delegated(top, ownCgroup(), writable)
+	top, err := SecondBase()
 	if err != nil {
 		return "", err
 	}
@@ -148,7 +140,7 @@ func (g *cgroup) secondVersion(controller, wanted, name string) (string, error) 
 	}
 	have, err := os.ReadFile(filepath.Join(top, "cgroup.controllers"))
 	if err != nil || !slices.Contains(strings.Fields(string(have)), controller) {
-		return "", fmt.Errorf("this system has no %s cgroups", controller)
+		return "", noController(top, controller)
 	}
 	if err := g.make(dir); err != nil {
 		return "", err
@@ -217,50 +209,4 @@ func (g *cgroup) oomKilled() bool {
 		}
 	}
 	return false
-}
-
-// remove takes the cgroups away, with whatever is still in them.
-func (g *cgroup) remove() {
-	for _, dir := range g.dirs {
-		removeCgroup(dir)
-	}
-}
-
-// kill ends all that is in the cgroups.
-func (g *cgroup) kill() {
-	for range 200 {
-		left := false
-		for _, dir := range g.dirs {
-			left = killCgroup(dir) || left
-		}
-		if !left {
-			return
-		}
-		time.Sleep(time.Millisecond)
-	}
-}
-
-// killCgroup sends signals to what is in a cgroup, and tells whether there was something.
-func killCgroup(dir string) (found bool) {
-	data, _ := os.ReadFile(filepath.Join(dir, "cgroup.procs"))
-	for _, field := range bytes.Fields(data) {
-		if pid, err := strconv.Atoi(string(field)); err == nil && pid > 1 {
-			syscall.Kill(pid, syscall.SIGKILL)
-			found = true
-		}
-	}
-	return found
-}
-
-// removeCgroup kills what is in a cgroup and removes it. The kernel counts processes out
-// a moment after they ended.
-func removeCgroup(dir string) {
-	for range 200 {
-		err := unix.Rmdir(dir)
-		if err == nil || !errors.Is(err, unix.EBUSY) {
-			return
-		}
-		killCgroup(dir)
-		time.Sleep(5 * time.Millisecond)
-	}
 }

@@ -39,6 +39,23 @@ func delegated(top, own string, writable func(string) bool) (string, error) {
 	return found, nil
 }
 
+// SecondBase is the directory of the cgroup of version 2 below which this process may make others.
+func SecondBase() (string, error) {
+	top := cgroupRoot
+	if !unifiedOnly() {
+		top = filepath.Join(cgroupRoot, "unified")
+	}
+	return delegated(top, ownCgroup(), writable)
+}
+
+// noController says why a controller cannot limit below top, a cgroup of version 2: nobody has it, or it was not handed on.
+func noController(top, controller string) error {
+	if all, err := os.ReadFile(filepath.Join(cgroupRoot, "cgroup.controllers")); err == nil && slices.Contains(strings.Fields(string(all)), controller) && top != cgroupRoot {
+		return fmt.Errorf("the %s controller is not delegated to the user (Delegate=%s in the user's service of systemd does it)", controller, controller)
+	}
+	return fmt.Errorf("this system has no %s cgroups", controller)
+}
+
 // ownCgroup is this process's cgroup of version 2.
 func ownCgroup() string {
 	list, _ := hierarchies()

@@ -213,24 +213,32 @@ func TestSecondVersionTree(t *testing.T) {
 	}
 }
 
-// TestSecondVersionKills: what is in a cgroup of version 2 ends with it.
+// TestSecondVersionKills: what is in a cgroup of version 2, and in those that were made in it, ends with it.
 func TestSecondVersionKills(t *testing.T) {
 	dir := newSecond(t)
-	p, err := os.StartProcess("/usr/bin/busybox", []string{"sleep", "1000"}, &os.ProcAttr{})
-	if err != nil {
-		t.Fatal(err)
+	ends := make(chan *os.ProcessState)
+	places := []string{dir, filepath.Join(dir, "a"), filepath.Join(dir, "a", "b"), filepath.Join(dir, "c")}
+	for _, at := range places {
+		if err := os.MkdirAll(at, 0o755); err != nil {
+			t.Fatal(err)
+		}
+		p, err := os.StartProcess("/usr/bin/busybox", []string{"sleep", "1000"}, &os.ProcAttr{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := writeFile(filepath.Join(at, "cgroup.procs"), fmt.Sprint(p.Pid)); err != nil {
+			t.Fatal(err)
+		}
+		go func() {
+			st, _ := p.Wait()
+			ends <- st
+		}()
 	}
-	if err := writeFile(filepath.Join(dir, "cgroup.procs"), fmt.Sprint(p.Pid)); err != nil {
-		t.Fatal(err)
-	}
-	end := make(chan *os.ProcessState)
-	go func() {
-		st, _ := p.Wait()
-		end <- st
-	}()
 	removeCgroup(dir)
-	if st := <-end; st.Sys().(syscall.WaitStatus).Signal() != unix.SIGKILL {
-		t.Errorf("it ended by itself: %v", st)
+	for range places {
+		if st := <-ends; st.Sys().(syscall.WaitStatus).Signal() != unix.SIGKILL {
+			t.Errorf("it ended by itself: %v", st)
+		}
 	}
 	if _, err := os.Stat(dir); err == nil {
 		t.Error("the cgroup is left")
