@@ -148,7 +148,8 @@ limits_parent() {
 	nacre exec web sh -c 'for i in $(seq 30); do sleep 1 & done' >said 2>&1 || true
 	grep fork said
 	nacre rm -f web
-	eventually rmdir $top/mine/here $top/mine
+	eventually rmdir $top/mine/here
+	eventually rmdir $top/mine
 }
 
 # A container with its cgroup to write in has others below; they go with it.
