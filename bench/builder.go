@@ -87,3 +87,17 @@ func (n *nacre) save(tag, file string) (cost, error) { return n.do("save", "-o",
 func (n *nacre) run(tag string) (cost, error) {
 	return n.do("run", "--rm", "--network", "host", tag, "true")
 }
+
+// privateNetwork is nacre with what `nacre run` does where nobody says anything about the network.
+type privateNetwork struct {
+	nothing
+	nacre *nacre
+}
+
+func (p *privateNetwork) name() string    { return "nacre, private network" }
+func (p *privateNetwork) version() string { return p.nacre.version() }
+
+// start has nothing to make: nacre's own row has, before.
+func (p *privateNetwork) start() error { return nil }
+
+func (p *privateNetwork) run(tag string) (cost, error) { return p.nacre.do("run", "--rm", tag, "true") }

@@ -25,7 +25,7 @@ func main() {
 	var which, peers, rounds string
 	flag.StringVar(&o.nacre, "nacre", "bin/nacre", "the nacre to measure")
 	flag.StringVar(&which, "w", "all", "workloads, separated by commas: W1 to W10, R (registry servers), curves or one of them, or all (without curves)")
-	flag.StringVar(&peers, "peers", "docker,buildah,podman,buildkit,crun,rootless", "what to compare with, where installed")
+	flag.StringVar(&peers, "peers", "private,docker,buildah,podman,buildkit,crun,rootless", "what to compare with, where installed")
 	flag.StringVar(&rounds, "n", "5", "rounds, the median is reported; N,W2=M for another number in one workload")
 	flag.StringVar(&o.dir, "dir", ".cache/bench", "where contexts are kept and stores made: a disk, not a tmpfs")
 	flag.BoolVar(&o.disk, "disk", true, "in a new ext4 on a file there, for the time of the run")
@@ -291,8 +291,10 @@ func peer(o options, name, stores, basis string) ([]builder, error) {
 		return []builder{newBuildkit(stores, basis)}, nil
 	case "crun":
 		return []builder{newRuntime("crun", stores, basis), newRuntime("runc", stores, basis)}, nil
+	case "private":
+		return []builder{&privateNetwork{nacre: newNacre(o.nacre, stores, basis)}}, nil
 	case "rootless":
-		return []builder{newRootless("nacre", o.nacre, stores, basis), newRootless("podman", "podman", stores, basis)}, nil
+		return []builder{newRootless("nacre", o.nacre, stores, basis), newRootless("podman", "podman", stores, basis), newRootlessRuntime("crun", stores, basis)}, nil
 	}
 	return nil, fmt.Errorf("-peers %s: not known", name)
 }

@@ -65,15 +65,23 @@ func (r results) lines(c int) (out [][]string) {
 }
 
 func figures(name string, costs []cost) []string {
-	of := func(f func(cost) time.Duration) float64 { return median(costs, f).Seconds() }
+	of := func(f func(cost) time.Duration) string { return spell(median(costs, f)) }
 	return []string{
 		name,
-		fmt.Sprintf("%.3f s", of(func(x cost) time.Duration { return x.wall })),
-		fmt.Sprintf("%.3f s", of(func(x cost) time.Duration { return x.disk })),
-		fmt.Sprintf("%.2f s", of(func(x cost) time.Duration { return x.cpu })),
+		of(func(x cost) time.Duration { return x.wall }),
+		of(func(x cost) time.Duration { return x.disk }),
+		of(func(x cost) time.Duration { return x.cpu }),
 		fmt.Sprintf("%d MB", median(costs, func(x cost) int64 { return x.rss })/1e6),
 		fmt.Sprintf("%.1f MB", float64(median(costs, func(x cost) int64 { return x.written }))/1e6),
 	}
+}
+
+// spell writes a time of at least a tenth of a second in seconds, and less in milliseconds.
+func spell(d time.Duration) string {
+	if d < 100*time.Millisecond {
+		return fmt.Sprintf("%.1f ms", float64(d)/float64(time.Millisecond))
+	}
+	return fmt.Sprintf("%.3f s", d.Seconds())
 }
 
 // times says how many times b a is.

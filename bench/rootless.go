@@ -6,13 +6,51 @@ import (
 	"fmt"
 	"os"
 	"os/exec"
+	"os/user"
 	"path/filepath"
 	"strconv"
+	"sync"
 	"syscall"
 )
 
-// someone is the ordinary user that runs what needs no root.
-const someone = 1000
+// someone is the ordinary user that runs what needs no root: one who has subordinate ids.
+var someone = sync.OnceValues(func() (syscall.Credential, error) {
+	if err := quiet("scripts/setup", "users"); err != nil {
+		return syscall.Credential{}, err
+	}
+	u, err := user.Lookup("nacre-test")
+	if err != nil {
+		return syscall.Credential{}, err
+	}
+	uid, err1 := strconv.ParseUint(u.Uid, 10, 32)
+	gid, err2 := strconv.ParseUint(u.Gid, 10, 32)
+	return syscall.Credential{Uid: uint32(uid), Gid: uint32(gid)}, errors.Join(err1, err2)
+})
+
+// asSomeone has a command run by the ordinary user, in a directory of theirs.
+func asSomeone(cmd *exec.Cmd, dir string, env ...string) error {
+	who, err := someone()
+	cmd.Dir, cmd.SysProcAttr = dir, &syscall.SysProcAttr{Credential: &who}
+	cmd.Env = append([]string{"PATH=" + os.Getenv("PATH"), "HOME=" + dir + "/home", "XDG_RUNTIME_DIR=" + dir + "/run"}, env...)
+	return err
+}
+
+// giveSomeone makes directories and gives all in them to the ordinary user.
+func giveSomeone(dirs ...string) error {
+	who, err := someone()
+	if err != nil {
+		return err
+	}
+	for _, d := range dirs {
+		if err := os.MkdirAll(d, 0o700); err != nil {
+			return err
+		}
+		if err := quiet("chown", "-R", fmt.Sprintf("%d:%d", who.Uid, who.Gid), d); err != nil {
+			return err
+		}
+	}
+	return nil
+}
 
 // rootless runs containers as an ordinary user: nacre or podman.
 type rootless struct {
@@ -21,13 +59,11 @@ type rootless struct {
 	temp       string   // podman takes no longer path for its runroot than 50 characters
 	argv, load []string // the program with its global flags; loading a tar, to which tar and tag are added
 	basis      string
-	env        []string
 }
 
 func newRootless(program, path, stores, basis string) *rootless {
 	dir := filepath.Join(stores, "rootless-"+program)
 	r := &rootless{label: program, dir: dir, basis: basis}
-	r.env = []string{"PATH=" + os.Getenv("PATH"), "HOME=" + dir + "/home", "XDG_RUNTIME_DIR=" + dir + "/run"}
 	if program == "podman" {
 		r.temp = fmt.Sprintf("/run/bench-rootless-%d", os.Getpid())
 		r.argv = []string{path, "--root", dir + "/root", "--runroot", r.temp + "/run", "--cgroup-manager", "cgroupfs", "--events-backend", "none", "--runtime", "runc"}
@@ -43,17 +79,12 @@ func (r *rootless) name() string { return r.label + " rootless" }
 
 // start has the base image in a store of the user's, and tries once.
 func (r *rootless) start() error {
-	dirs := []string{r.dir, r.dir + "/home", r.dir + "/run"}
+	dirs := []string{r.dir + "/home", r.dir + "/run", r.dir}
 	if r.temp != "" {
 		dirs = append(dirs, r.temp)
 	}
-	for _, d := range dirs {
-		if err := os.MkdirAll(d, 0o700); err != nil {
-			return err
-		}
-		if err := os.Chown(d, someone, someone); err != nil {
-			return err
-		}
+	if err := giveSomeone(dirs...); err != nil {
+		return err
 	}
 	// The user sees neither this checkout nor where it was built.
 	own := r.dir + "/base.tar"
@@ -66,7 +97,7 @@ func (r *rootless) start() error {
 		}
 		r.argv[0] = r.dir + "/nacre"
 	}
-	if err := quiet("chown", "-R", fmt.Sprint(someone), r.dir); err != nil {
+	if err := giveSomeone(r.dir); err != nil {
 		return err
 	}
 	cmd := r.cmd(append(r.load, own, "busybox")...)
@@ -86,8 +117,7 @@ func lastLine(b []byte) []byte {
 
 func (r *rootless) cmd(args ...string) *exec.Cmd {
 	cmd := exec.Command(r.argv[0], append(r.argv[1:len(r.argv):len(r.argv)], args...)...)
-	cmd.Env, cmd.Dir = r.env, r.dir
-	cmd.SysProcAttr = &syscall.SysProcAttr{Credential: &syscall.Credential{Uid: someone, Gid: someone}}
+	_ = asSomeone(cmd, r.dir) // start has asked who that is
 	return cmd
 }
 

@@ -125,10 +125,13 @@ func prepareW5(dir string) error {
 }
 
 var w10 = workload{
-	name: "W10", title: "W10: start of a container",
+	name: "W10", title: "W10: start of a container", rounds: 21,
 	cases: []caseInfo{{
 		title: "run --rm busybox true, network of the host", floor: "namespaces, overlay, exec",
-		notes: []string{"An OCI runtime by itself starts a root that is unpacked already: no image, no layers, no writable side, nothing recorded or removed."},
+		notes: []string{
+			"An OCI runtime by itself starts a root that is unpacked already: no image, no layers, no writable side, nothing recorded or removed.",
+			"\"private network\" is `nacre run` as it comes: the container has a network of its own, with a way out. Rootless is an ordinary user who has subordinate ids; crun's container has the user's alone.",
+		},
 	}},
 	prepare: func(dir string) error { return os.MkdirAll(dir, 0o755) },
 	round: func(_ string, b builder, round int) ([]cost, error) {

@@ -15,6 +15,7 @@ import (
 type workload struct {
 	name, title string
 	also        []string // names of what it measures besides
+	rounds      int      // where nobody asks for a number for it alone: at least so many
 	cases       []caseInfo
 	prepare     func(dir string) error
 	round       func(dir string, b builder, round int) ([]cost, error)
@@ -42,7 +43,7 @@ func (w workload) measure(o options, builders []builder) (results, error) {
 	if err := w.prepare(dir); err != nil {
 		return results{}, err
 	}
-	r := results{workload: w, rounds: o.roundsOf(w.name)}
+	r := results{workload: w, rounds: max(o.roundsOf(w.name), w.atLeast(o))}
 	for _, b := range builders {
 		r.rows = append(r.rows, row{name: b.name(), version: b.version()})
 	}
@@ -71,6 +72,13 @@ func (w workload) measure(o options, builders []builder) (results, error) {
 	}
 	r.took = time.Since(begin)
 	return r, nil
+}
+
+func (w workload) atLeast(o options) int {
+	if o.rounds[w.name] > 0 || o.scale != 1 {
+		return 0
+	}
+	return w.rounds
 }
 
 // floorOf runs the program of floors.
