@@ -58,7 +58,7 @@ func (p *cachePrune) limits(disk int64) (l trim.Limits, err error) {
 		}
 		share, err := trim.ParseShare(f.value)
 		if err != nil {
-			return l, fmt.Errorf("%s: %w", f.flag, err)
+			return l, &exitError{125, fmt.Errorf("%s: %w", f.flag, err)} // docker's code of a flag that cannot be
 		}
 		*f.to = share.Of(disk)
 	}

@@ -100,14 +100,15 @@ func runImport(ctx context.Context, a *app, f importFlags, args []string) error 
 	return nil
 }
 
+// comment is docker's. Where a file is on this machine is nobody's business, and would make another image of the same files.
 func (f importFlags) comment(name string) string {
 	if f.message != "" {
 		return f.message
 	}
 	if u, err := url.Parse(name); err == nil && isURL(name) {
-		name = u.Redacted()
+		return "Imported from " + u.Redacted()
 	}
-	return "Imported from " + name
+	return "Imported from -"
 }
 
 // creation is the time an image is made at: SOURCE_DATE_EPOCH, or now.

@@ -20,6 +20,7 @@ import (
 type pruneFlags struct {
 	all, force, volumes bool
 	filters             []string
+	dangling            bool // is a filter: false is all, as docker's daemon takes it
 }
 
 func pruneCommand(a *app) *cobra.Command {
@@ -116,7 +117,7 @@ func (a *app) pruneBuildCache(ctx context.Context, o store.PruneOptions, all boo
 }
 
 func imagePruneCommand(a *app) *cobra.Command {
-	var f pruneFlags
+	f := pruneFlags{dangling: true}
 	cmd := &cobra.Command{
 		Use:   "prune [OPTIONS]",
 		Short: "Remove dangling images",
@@ -129,6 +130,7 @@ the disk until "nacre builder prune" or "nacre system prune".`,
 			if err != nil {
 				return err
 			}
+			f.all = o.Images == store.PruneAll
 			what := "all dangling images"
 			if f.all {
 				what = "all images without at least one container associated to them"
@@ -182,6 +184,12 @@ func (f *pruneFlags) apply(o *store.PruneOptions) (err error) {
 		if err != nil {
 			return err
 		}
+		if f.dangling && key == "dangling" {
+			if o.Images, err = danglingFilter(value); err != nil {
+				return err
+			}
+			continue
+		}
 		switch key {
 		case "":
 		case "until":
@@ -199,6 +207,16 @@ func (f *pruneFlags) apply(o *store.PruneOptions) (err error) {
 		}
 	}
 	return nil
+}
+
+func danglingFilter(value string) (store.PruneImages, error) {
+	switch value {
+	case "true", "1":
+		return store.PruneDangling, nil
+	case "false", "0":
+		return store.PruneAll, nil
+	}
+	return 0, fmt.Errorf("invalid filter 'dangling=%s': want true or false", value)
 }
 
 func labelFilter(s string, not bool) store.LabelFilter {
