@@ -7,15 +7,19 @@ import (
 	"strings"
 
 	"nacre/internal/registry"
+	"nacre/internal/registry/store"
 
 	"github.com/opencontainers/go-digest"
 )
 
 // Find lists what name stands for: an image of the store or else of a registry; of an index all that it lists.
-// Errors: registry.ErrAbsent, those of the registry.
+// What is here stays until the store is closed. Errors: registry.ErrAbsent, those of the registry.
 func (l *Lists) Find(ctx context.Context, name string) ([]Entry, error) {
 	ref, err := registry.ParseRef(name)
 	img, lerr := l.Store.Lookup(ctx, name)
+	if lerr == nil {
+		lerr = l.hold(ctx, img)
+	}
 	if lerr == nil {
 		at := registry.Ref{Digest: img.Target.Digest}
 		as := registry.Ref{Repo: ref.Repo, Tag: ref.Tag}
@@ -43,6 +47,18 @@ func (l *Lists) Find(ctx context.Context, name string) ([]Entry, error) {
 		ref.Tag = ""
 	}
 	return entries(ctx, remote, ref, ref)
+}
+
+// hold keeps an image from being removed before a list has it. Errors: registry.ErrAbsent.
+func (l *Lists) hold(ctx context.Context, img store.Image) error {
+	lease, err := l.Store.Lease(ctx)
+	if errors.Is(err, registry.ErrReadOnly) {
+		return nil // nobody can remove anything
+	}
+	if err != nil {
+		return err
+	}
+	return lease.Image(ctx, img)
 }
 
 // entries lists the image at, or the images of the index at, found as as.

@@ -39,6 +39,34 @@ func find(t *testing.T, l *manifest.Lists, name string) manifest.Entry {
 	return found[0]
 }
 
+// TestFoundStays: what was found may be listed though it is removed in between.
+func TestFoundStays(t *testing.T) {
+	l, _ := lists(t)
+	registrytest.Put(t, l.Store, registrytest.Ref("here"), forPlatform("arm64"))
+	found := find(t, l, "here")
+	other, err := store.Open(t.Context(), l.Store.Root(), store.Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, _, err := other.Remove(t.Context(), "here", store.RemoveOptions{}); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := other.Prune(t.Context(), store.PruneOptions{}); err != nil {
+		t.Fatal(err)
+	}
+	if err := other.Close(); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := l.Change(t.Context(), registrytest.Ref("list"), func(x manifest.List, _ error) (manifest.List, error) {
+		return manifest.New(x.Name).Add(found), nil
+	}); err != nil {
+		t.Error(err)
+	}
+	if ok, err := l.Store.Has(t.Context(), "", found.Desc); err != nil || !ok {
+		t.Errorf("it is listed and gone: %v", err)
+	}
+}
+
 func TestListIsAValue(t *testing.T) {
 	l, world := lists(t)
 	for _, arch := range []string{"arm64", "s390x"} {

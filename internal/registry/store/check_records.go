@@ -69,6 +69,7 @@ func (c *checker) image(ctx context.Context, row imageRow) error {
 type partError struct {
 	what  string
 	spare bool // only needed to pass the image on
+	bad   bool // it is on record, and its file is not right
 }
 
 func (e *partError) Error() string { return e.what }
@@ -94,7 +95,7 @@ func (c *checker) parts(ctx context.Context, d registry.Descriptor, pushed bool)
 	if ok, err := c.fit(ctx, d.Digest); err != nil {
 		return err
 	} else if !ok {
-		return &partError{what: fmt.Sprintf("manifest %s is missing or damaged", d.Digest)}
+		return &partError{what: fmt.Sprintf("manifest %s is missing or damaged", d.Digest), bad: c.bad[d.Digest]}
 	}
 	data, err := c.s.readBlob(ctx, d)
 	if err != nil {
@@ -112,7 +113,11 @@ func (c *checker) parts(ctx context.Context, d registry.Descriptor, pushed bool)
 			if !c.s.hasBlobRow(ctx, child.Digest) && !c.bad[child.Digest] {
 				continue // never fetched
 			}
-			if err := c.parts(ctx, child, pushed); err != nil {
+			err := c.parts(ctx, child, pushed)
+			if part := new(partError); errors.As(err, &part) && !part.bad && c.s.elsewhere(ctx, child.Digest) {
+				continue // it was never here as a whole
+			}
+			if err != nil {
 				return err
 			}
 		}
@@ -133,7 +138,7 @@ func (c *checker) parts(ctx context.Context, d registry.Descriptor, pushed bool)
 		return err
 	}
 	if !ok {
-		return &partError{what: fmt.Sprintf("config %s is missing or damaged", m.Config.Digest)}
+		return &partError{what: fmt.Sprintf("config %s is missing or damaged", m.Config.Digest), bad: c.bad[m.Config.Digest]}
 	}
 	if !image.IsConfig(m.Config.MediaType) {
 		return nil
@@ -171,11 +176,11 @@ func (c *checker) layerPart(ctx context.Context, l registry.Descriptor, diffID d
 		if err != nil || n == 0 {
 			return err // never pushed
 		}
-		return &partError{what: fmt.Sprintf("layer %s is missing", l.Digest)}
+		return &partError{what: fmt.Sprintf("layer %s is missing", l.Digest), bad: c.bad[l.Digest]}
 	case !tar:
-		return &partError{what: fmt.Sprintf("layer %s is missing or damaged", diffID)}
+		return &partError{what: fmt.Sprintf("layer %s is missing or damaged", diffID), bad: c.bad[l.Digest] || c.bad[diffID]}
 	case !blob && !registry.MayLack(l):
-		return &partError{what: fmt.Sprintf("the compressed form %s of layer %s is missing or damaged", l.Digest, diffID), spare: true}
+		return &partError{what: fmt.Sprintf("the compressed form %s of layer %s is missing or damaged", l.Digest, diffID), spare: true, bad: c.bad[l.Digest]}
 	}
 	return nil
 }

@@ -78,7 +78,7 @@ func (s *Store) examineIndex(ctx context.Context, d registry.Descriptor, data []
 			continue
 		}
 		c, err := s.examine(ctx, child)
-		if errors.Is(err, registry.ErrAbsent) && !s.hasBlobRow(ctx, child.Digest) {
+		if errors.Is(err, registry.ErrAbsent) && (!s.hasBlobRow(ctx, child.Digest) || s.elsewhere(ctx, child.Digest)) {
 			continue
 		}
 		if err != nil {
@@ -100,6 +100,13 @@ func (s *Store) examineIndex(ctx context.Context, d registry.Descriptor, data []
 func (s *Store) hasBlobRow(ctx context.Context, d digest.Digest) bool {
 	_, err := s.blobRow(ctx, s.db, d)
 	return err == nil
+}
+
+// elsewhere tells whether it is known where an image of an index was found: then it need not be here as a whole. Of what was
+// sent from here, for one, the manifest stays when its compressed layers are pruned.
+func (s *Store) elsewhere(ctx context.Context, d digest.Digest) bool {
+	origins, err := s.Origins(ctx, d)
+	return err == nil && len(origins) > 0
 }
 
 func (s *Store) examineManifest(ctx context.Context, d registry.Descriptor, data []byte) (imageRow, error) {

@@ -194,6 +194,44 @@ func TestFormOfImage(t *testing.T) {
 	wantSound(t, s)
 }
 
+// TestFormListed: an index may list, as found elsewhere, what an image here was sent as and whose forms are pruned.
+func TestFormListed(t *testing.T) {
+	root := t.TempDir()
+	s := openAt(t, root, store.Options{})
+	info := made(t, s, nil, "x")
+	img := put(t, s, 0, []string{"built"}, info)
+	f, _ := makeForm(t, s, info.DiffID)
+	config, manifest, err := remadeOf(t.Context(), s, img.Target, f)
+	if err != nil {
+		t.Fatal(err)
+	}
+	d, err := s.KeepRemade(t.Context(), img.Target.Digest, "test", config, manifest)
+	if err != nil {
+		t.Fatal(err)
+	}
+	s.Close()
+	s = openAt(t, root, store.Options{})
+	if _, err := s.Prune(t.Context(), store.PruneOptions{}); err != nil {
+		t.Fatal(err)
+	}
+	if blobThere(t, s, f.Desc.Digest) {
+		t.Fatal("the form was not pruned")
+	}
+	index, _, err := image.AssembleIndex([]registry.Descriptor{d}, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	origin := store.Origin{Digest: d.Digest, Ref: registrytest.Ref("localhost:5000/sent:1")}
+	if _, err := s.PutIndex(t.Context(), index, registrytest.Ref("list"), []store.Origin{origin}); err != nil {
+		t.Error(err)
+	}
+	wantSound(t, s)
+	if _, _, err := s.Remove(t.Context(), "built", store.RemoveOptions{}); err != nil {
+		t.Fatal(err)
+	}
+	wantSound(t, s)
+}
+
 // TestFormOnce has many ask for one form in several stores of one root.
 func TestFormOnce(t *testing.T) {
 	root := t.TempDir()
