@@ -12,8 +12,7 @@ import (
 // What it runs there begins with prefix.
 func newContained(t testing.TB, prefix ...string) (s *store, home string) {
 	t.Helper()
-	outer := newStore(t)
-	outer.importBase(t, "debian")
+	outer := shared.store(t, "debian")
 	home, err := os.MkdirTemp("", "nacre-home-")
 	if err != nil {
 		t.Fatal(err)

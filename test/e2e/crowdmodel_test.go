@@ -5,17 +5,18 @@ import "sync"
 // model is what has to be in a store that many work on: what a command said it made, unless something that ran since
 // may have taken it away. Time is counted in beginnings and ends of commands.
 type model struct {
-	mu     sync.Mutex
-	now    int
-	images map[string]*kept  // by name
-	boxes  map[string]*kept  // containers, by name
-	losses map[string][]span // what takes things away, by its kind
+	mu      sync.Mutex
+	now     int
+	images  map[string]*kept  // by name
+	boxes   map[string]*kept  // containers, by name
+	volumes map[string]*kept  // by name
+	losses  map[string][]span // what takes things away, by its kind
 }
 
-// kept is an image's name or a container.
+// kept is an image's name, a container, or a volume.
 type kept struct {
 	id    string
-	text  string   // what an image prints
+	text  string   // what an image prints, or a volume has
 	since int      // when the command began that made it
 	made  int      // when it was known to have ended
 	ends  []string // the kinds of losses that end it
@@ -28,12 +29,13 @@ type span struct{ from, to int }
 
 // Kinds of losses. Removing an image by its ID is one for each ID.
 const (
-	lossImages = "images that no container uses" // image prune -a, system prune -a
-	lossBoxes  = "containers that do not run"    // container prune, system prune
+	lossImages  = "images that no container uses"  // image prune -a, system prune -a
+	lossBoxes   = "containers that do not run"     // container prune, system prune
+	lossVolumes = "volumes that no container uses" // volume prune -a
 )
 
 func newModel() *model {
-	return &model{images: map[string]*kept{}, boxes: map[string]*kept{}, losses: map[string][]span{}}
+	return &model{images: map[string]*kept{}, boxes: map[string]*kept{}, volumes: map[string]*kept{}, losses: map[string][]span{}}
 }
 
 // begin is the time at which a command begins.
@@ -93,6 +95,48 @@ func (m *model) stopped(name string, since int) {
 		b.since, b.ends = since, []string{lossBoxes}
 	}
 }
+
+// running says that a container runs again.
+func (m *model) running(name string) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if b := m.boxes[name]; b != nil && m.stays(b) {
+		b.ends = nil
+	}
+}
+
+// runs tells whether a container has to be running.
+func (m *model) runs(name string) bool {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	b := m.boxes[name]
+	return b != nil && b.ends == nil && !b.gone
+}
+
+// addVolume says what is in a volume.
+func (m *model) addVolume(name, text string, since int) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.volumes[name] = &kept{text: text, since: since, ends: []string{lossVolumes}}
+}
+
+// volumeOf is what was put into a volume, and whether it has to be there.
+func (m *model) volumeOf(name string) (text string, must bool) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	v := m.volumes[name]
+	return v.content(), v != nil && m.stays(v)
+}
+
+func (t *kept) content() string {
+	if t == nil {
+		return ""
+	}
+	return t.text
+}
+
+// takeVolume forgets a volume that is about to be removed.
+func (m *model) takeVolume(name string) *kept { return m.take(m.volumes, name) }
 
 // takeImage forgets a name that is about to be given to something else, or removed. It returns what it named, which is
 // nil where that is not known.

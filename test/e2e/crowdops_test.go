@@ -16,13 +16,15 @@ type op struct {
 	do     func(w *worker)
 }
 
-var ops = []op{
-	{10, (*worker).build}, {3, (*worker).buildFromShared}, {4, (*worker).tagShared}, {4, (*worker).tagOwn},
-	{4, (*worker).remove}, {3, (*worker).removeShared}, {2, (*worker).removeByID},
-	{5, (*worker).push}, {6, (*worker).pull}, {4, (*worker).pullOwn},
-	{6, (*worker).runOnce}, {4, (*worker).runOn}, {3, (*worker).create}, {5, (*worker).endBox}, {3, (*worker).commit},
-	{3, (*worker).saveLoad}, {3, (*worker).look}, {1, (*worker).checkNow},
-	{2, (*worker).pruneImages}, {1, (*worker).pruneAll}, {1, (*worker).pruneSystem}, {1, (*worker).pruneSystemAll}, {2, (*worker).pruneBuilder}, {1, (*worker).pruneBoxes},
+func ops() []op {
+	return append(moreOps(), []op{
+		{40, (*worker).build}, {10, (*worker).buildFromShared}, {16, (*worker).tagShared}, {16, (*worker).tagOwn},
+		{12, (*worker).remove}, {8, (*worker).removeShared}, {4, (*worker).removeByID},
+		{20, (*worker).push}, {24, (*worker).pull}, {16, (*worker).pullOwn},
+		{24, (*worker).runOnce}, {16, (*worker).runOn}, {12, (*worker).create}, {20, (*worker).endBox}, {12, (*worker).commit},
+		{12, (*worker).saveLoad}, {12, (*worker).look}, {3, (*worker).checkNow},
+		{6, (*worker).pruneImages}, {2, (*worker).pruneAll}, {4, (*worker).pruneSystem}, {2, (*worker).pruneSystemAll}, {6, (*worker).pruneBuilder}, {4, (*worker).pruneBoxes},
+	}...)
 }
 
 // reasons are the errors that may come of what others do at the same time: of each kind of command what it may
@@ -44,6 +46,15 @@ var reasons = map[string][]struct{ text, why string }{
 	"look":         {{`^(no|No) such (object|image|container): `, "it was removed"}},
 	"system check": {},
 	"prune":        {},
+	"import":       {},
+	"exec":         {{`^No such container: `, "it was pruned"}, {`is not running$`, "it has ended"}},
+	"pause":        {{`^No such container: `, "it was pruned"}, {`is not running$`, "it has ended"}, {`is already paused$`, "it was paused before"}},
+	"box":          {{`(?i)no such container: `, "it was pruned"}},
+	"volume":       {},
+	"volume rm":    {{`^no such volume: `, "it was removed"}, {`volume is in use`, "its container was killed"}},
+	"list":         {{`(?i)no such (image|manifest): `, "it was removed"}, {` has no images$`, "it was made anew"}},
+	"edit":         {{`^No such image: `, "it was removed"}},
+	"outside":      {{`not found`, "it was removed"}},
 }
 
 // reason is why a command of a kind may say text; "" where it may not.
@@ -63,6 +74,17 @@ func (w *worker) wantLost(name string, r result) {
 	}
 }
 
+// naming runs a command that gives a name to something else; where it fails the name stays what it was.
+func (w *worker) naming(kind, name string, args ...string) (r result, begin int, ok bool) {
+	w.t.Helper()
+	begin = w.begin()
+	was := w.takeImage(name)
+	if r, ok = w.say(kind, args...); !ok && r.code > 0 {
+		w.keepImage(name, was)
+	}
+	return r, begin, ok
+}
+
 // build makes an image that is like no other.
 func (w *worker) build() {
 	w.serial++
@@ -71,9 +93,8 @@ func (w *worker) build() {
 	os.MkdirAll(dir, 0o755)
 	os.WriteFile(filepath.Join(dir, "Dockerfile"), []byte(crowdFile), 0o644)
 	os.WriteFile(filepath.Join(dir, "own"), []byte(text), 0o644)
-	name, begin := w.own(), w.begin()
-	w.takeImage(name)
-	if r, ok := w.say("build", "build", "-q", "-t", name, dir); ok {
+	name := w.own()
+	if r, begin, ok := w.naming("build", name, "build", "-q", "-t", name, dir); ok {
 		w.addImage(name, strings.TrimSpace(r.stdout), "same for all\n"+text, begin)
 	}
 }
@@ -87,7 +108,7 @@ func (w *worker) buildFromShared() {
 }
 
 func (w *worker) tagShared() {
-	name := w.own()
+	name := w.there()
 	if r, ok := w.say("tag", "tag", name, w.shared(w.r.Intn(4))); !ok && r.code > 0 {
 		w.wantLost(name, r)
 	}
@@ -95,12 +116,10 @@ func (w *worker) tagShared() {
 
 // tagOwn gives an image of others a name of one's own.
 func (w *worker) tagOwn() {
-	name, begin := w.own(), w.begin()
-	w.takeImage(name)
-	if _, ok := w.say("tag", "tag", w.any(), name); !ok {
-		return
+	name := w.own()
+	if _, begin, ok := w.naming("tag", name, "tag", w.any(), name); ok {
+		w.learn(name, begin)
 	}
-	w.learn(name, begin)
 }
 
 // learn adds an image that this worker has just named, of which it does not know what it is.
@@ -149,7 +168,7 @@ func (w *worker) removeByID() {
 }
 
 func (w *worker) push() {
-	name := w.own()
+	name := w.there()
 	r, ok := w.say("push", "push", "-q", name)
 	if t, must := w.image(name); ok && must {
 		w.pushed[name] = t.id
@@ -178,9 +197,8 @@ func (w *worker) pullOwn() {
 	if id == "" {
 		return
 	}
-	begin := w.begin()
-	w.takeImage(name)
-	if _, ok := w.say("pull", "pull", "-q", name); !ok {
+	_, begin, ok := w.naming("pull", name, "pull", "-q", name)
+	if !ok {
 		return
 	}
 	w.learn(name, begin)
@@ -190,7 +208,7 @@ func (w *worker) pullOwn() {
 }
 
 func (w *worker) runOnce() {
-	name := w.own()
+	name := w.there()
 	before, _ := w.image(name)
 	r, ok := w.say("run", "run", "--rm", "--pull", "never", "--network", "none", name)
 	switch after, must := w.image(name); {
@@ -210,17 +228,19 @@ func (w *worker) box() string {
 
 // runOn leaves a container running.
 func (w *worker) runOn() {
-	image, box, begin := w.own(), w.box(), w.begin()
-	r, ok := w.say("run", "run", "-d", "--name", box, "--pull", "never", "--network", "none", image, "sleep", "1000000")
+	image, box, begin := w.there(), w.box(), w.begin()
+	network := []string{"none", "none", "bridge"}[w.r.Intn(3)]
+	r, ok := w.say("run", "run", "-d", "--name", box, "--pull", "never", "--network", network, image, "sleep", "1000000")
 	if ok {
 		w.addBox(box, image, true, begin)
+		w.trace(box)
 	} else if r.code > 0 {
 		w.wantLost(image, r)
 	}
 }
 
 func (w *worker) create() {
-	image, box, begin := w.own(), w.box(), w.begin()
+	image, box, begin := w.there(), w.box(), w.begin()
 	r, ok := w.say("create", "create", "--name", box, "--pull", "never", "--network", "none", image)
 	if !ok {
 		if r.code > 0 {
@@ -283,10 +303,9 @@ func (w *worker) commit() {
 	if len(w.boxes) == 0 {
 		return
 	}
-	box := w.boxes[w.r.Intn(len(w.boxes))]
-	name, begin := w.own(), w.begin()
-	w.takeImage(name)
-	r, ok := w.say("commit", "commit", "-c", `CMD ["echo", "committed"]`, box, name)
+	box := w.boxThere()
+	name := w.own()
+	r, begin, ok := w.naming("commit", name, "commit", "-c", `CMD ["echo", "committed"]`, box, name)
 	switch {
 	case ok:
 		w.addImage(name, strings.TrimSpace(r.stdout), "committed", begin)
@@ -296,9 +315,10 @@ func (w *worker) commit() {
 }
 
 func (w *worker) saveLoad() {
-	name, file := w.own(), filepath.Join(w.dir, "saved.tar")
+	name, file := w.there(), filepath.Join(w.dir, "saved.tar")
 	saved, _ := w.image(name)
-	r, ok := w.say("save", "save", "-o", file, name)
+	format := []string{"docker", "oci"}[w.r.Intn(2)]
+	r, ok := w.say("save", "save", "--format", format, "-o", file, name)
 	if !ok {
 		if r.code > 0 {
 			w.wantLost(name, r)
@@ -308,9 +328,7 @@ func (w *worker) saveLoad() {
 	if saved.id == "" {
 		return
 	}
-	begin := w.begin()
-	w.takeImage(name)
-	if _, ok := w.say("load", "load", "-q", "-i", file); ok {
+	if _, begin, ok := w.naming("load", name, "load", "-q", "-i", file); ok {
 		w.addImage(name, saved.id, saved.text, begin)
 	}
 }

@@ -21,41 +21,58 @@ type traces struct {
 	pids    []int    // monitors, or commands in the foreground, and first processes
 	netns   []string // as /proc/<pid>/ns/net reads
 	cgroups []string
-	devices []string // the host's ends of their cables
+	devices []net.Interface // the host's ends of their cables
+}
+
+func (t *traces) add(u traces) {
+	t.pids, t.netns = append(t.pids, u.pids...), append(t.netns, u.netns...)
+	t.cgroups, t.devices = append(t.cgroups, u.cgroups...), append(t.devices, u.devices...)
 }
 
 // traces looks at all containers that run.
 func (s *store) traces(t *testing.T) (all traces) {
 	t.Helper()
-	ours, _ := os.Readlink("/proc/self/ns/net")
 	files, _ := filepath.Glob(s.root + "/containers/*/state.json")
 	for _, name := range files {
-		data, err := os.ReadFile(name)
+		one, err := s.traceOf(t, name)
 		if err != nil {
 			t.Fatal(err)
 		}
-		var st struct {
-			Pid, Monitor int
-			Cgroups      []string
-			Freezer      string
-		}
-		if err := json.Unmarshal(data, &st); err != nil || st.Pid == 0 {
-			t.Fatalf("%s: %v %s", name, err, data)
-		}
-		all.pids = append(all.pids, st.Pid, st.Monitor)
-		all.cgroups = append(all.cgroups, st.Cgroups...)
-		if st.Freezer != "" {
-			all.cgroups = append(all.cgroups, st.Freezer)
-		}
-		if ns, err := os.Readlink(fmt.Sprintf("/proc/%d/ns/net", st.Pid)); err == nil && ns != ours {
-			all.netns = append(all.netns, ns)
-		}
-		ip := s.ok(t, "inspect", "-f", "{{.NetworkSettings.IPAddress}}", filepath.Base(filepath.Dir(name)))
-		if addr, err := netip.ParseAddr(ip); err == nil && addr.Is4() {
-			all.devices = append(all.devices, fmt.Sprintf("nv%x", addr.As4()))
-		}
+		all.add(one)
 	}
 	return all
+}
+
+// traceOf looks at the container whose state is in a file.
+func (s *store) traceOf(t *testing.T, name string) (one traces, err error) {
+	t.Helper()
+	data, err := os.ReadFile(name)
+	if err != nil {
+		return one, err
+	}
+	var st struct {
+		Pid, Monitor int
+		Cgroups      []string
+		Freezer      string
+	}
+	if err := json.Unmarshal(data, &st); err != nil || st.Pid == 0 {
+		return one, fmt.Errorf("%s: %v %s", name, err, data)
+	}
+	one.pids, one.cgroups = []int{st.Pid, st.Monitor}, st.Cgroups
+	if st.Freezer != "" {
+		one.cgroups = append(one.cgroups, st.Freezer)
+	}
+	ours, _ := os.Readlink("/proc/self/ns/net")
+	if ns, err := os.Readlink(fmt.Sprintf("/proc/%d/ns/net", st.Pid)); err == nil && ns != ours {
+		one.netns = []string{ns}
+	}
+	r := s.run(t, "inspect", "-f", "{{.NetworkSettings.IPAddress}}", filepath.Base(filepath.Dir(name)))
+	if addr, err := netip.ParseAddr(strings.TrimSpace(r.stdout)); err == nil && addr.Is4() {
+		if dev, err := net.InterfaceByName(fmt.Sprintf("nv%x", addr.As4())); err == nil {
+			one.devices = []net.Interface{*dev}
+		}
+	}
+	return one, nil
 }
 
 // left fails where anything of a store's containers is left: a process, a mount, a file; and of those that were seen
@@ -80,9 +97,9 @@ func (s *store) left(t *testing.T, seen traces) {
 	}
 	until(t, "the end of all network namespaces", func() bool { return !slices.ContainsFunc(seen.netns, netnsLives) })
 	until(t, "the end of all devices", func() bool {
-		return !slices.ContainsFunc(seen.devices, func(name string) bool {
-			_, err := net.InterfaceByName(name)
-			return err == nil
+		return !slices.ContainsFunc(seen.devices, func(d net.Interface) bool {
+			now, err := net.InterfaceByName(d.Name)
+			return err == nil && now.Index == d.Index // addresses are given again, indexes are not
 		})
 	})
 }

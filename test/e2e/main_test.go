@@ -61,7 +61,15 @@ func runTests(m *testing.M) int {
 		return 1
 	}
 	before := mounts(dir)
+	races := filepath.Join(dir, "races") // of all that run, whatever their standard error is
+	os.Mkdir(races, 0o777)
+	os.Chmod(races, 0o777)
+	os.Setenv("GORACE", "log_path="+filepath.Join(races, "race"))
 	code := m.Run()
+	if left := readAll(races); left != "" {
+		fmt.Fprintf(os.Stderr, "FAIL: data races:\n%s", left)
+		code = 1
+	}
 	shared.close()
 	if left := mounts(dir); len(left) > len(before) {
 		fmt.Fprintf(os.Stderr, "FAIL: mounts are left behind:\n%s\n", strings.Join(left, "\n"))
@@ -73,6 +81,16 @@ func runTests(m *testing.M) int {
 		code = 1
 	}
 	return code
+}
+
+// readAll is what is in the files of a folder.
+func readAll(dir string) (all string) {
+	files, _ := filepath.Glob(filepath.Join(dir, "*"))
+	for _, name := range files {
+		data, _ := os.ReadFile(name)
+		all += string(data)
+	}
+	return all
 }
 
 // mounts are the lines of this process's mount table that have to do with dir: what is
