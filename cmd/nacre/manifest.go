@@ -256,7 +256,9 @@ func (a *app) removeList(ctx context.Context, name string) error {
 	if _, err := listThere(l.Open(ctx, ref)); err != nil {
 		return err
 	}
-	_, _, err = a.opened.Remove(ctx, ref.String(), store.RemoveOptions{NoPrune: true})
+	if _, _, err = a.opened.Remove(ctx, ref.String(), store.RemoveOptions{NoPrune: true}); errors.Is(err, registry.ErrAbsent) {
+		return noList(ref.Familiar()) // somebody was quicker
+	}
 	return err
 }
 

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 
+	"nacre/internal/registry"
 	"nacre/internal/registry/compressed"
 
 	"github.com/spf13/cobra"
@@ -67,7 +68,10 @@ func (f pushFlags) pushList(ctx context.Context, a *app, args []string, purge bo
 	if len(x.Index.Manifests) == 0 {
 		return &hintError{fmt.Errorf("%s has no images", ref.Familiar()), "nacre manifest add adds some"}
 	}
-	img, err := a.opened.Lookup(ctx, ref.String())
+	img, err := a.holdImage(ctx, ref.String())
+	if errors.Is(err, registry.ErrAbsent) {
+		err = noList(ref.Familiar())
+	}
 	if err != nil {
 		return err
 	}

@@ -128,15 +128,7 @@ func TestChrootKilled(t *testing.T) {
 	os.WriteFile(dir+"/Dockerfile", []byte("FROM busybox\nRUN --mount=type=cache,target=/c test ! -e /c/f && echo y >/c/g\n"), 0o644)
 	s.ok(t, "build", "-q", "--isolation=chroot", dir)
 	s.ok(t, "build", "-q", "--no-cache", "--isolation=root", filepath.Dir(writeOne(t, "FROM busybox\nRUN --mount=type=cache,target=/c cat /c/g\n")))
-	for range 100 {
-		if len(processes("5432")) == 0 {
-			break
-		}
-		tool(t, "sleep", "0.05")
-	}
-	if left := processes("5432"); len(left) > 0 {
-		t.Errorf("%q goes on", left)
-	}
+	until(t, "all that sleeps to end", func() bool { return len(processes("sleep\x005432")) == 0 })
 	if list, err := os.ReadDir(filepath.Join(s.root, "tmp")); err != nil || len(list) > 0 {
 		t.Errorf("left behind: %v, %v", list, err)
 	}

@@ -65,7 +65,7 @@ func (sh *shell) keys(text string) {
 // sees waits until the terminal shows text, after the last keys.
 func (sh *shell) sees(text string) {
 	sh.t.Helper()
-	end := time.After(30 * time.Second)
+	end := time.After(patience)
 	for !strings.Contains(sh.buf.String(), text) {
 		select {
 		case b, ok := <-sh.out:

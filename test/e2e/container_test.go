@@ -180,7 +180,7 @@ func TestContainerHostileOutput(t *testing.T) {
 	go func() { done <- cmd.Wait() }()
 	select {
 	case <-done:
-	case <-time.After(60 * time.Second):
+	case <-time.After(patience):
 		cmd.Process.Kill()
 		t.Error("it went on writing to nobody")
 	}

@@ -38,7 +38,7 @@ func TestCrowdRootless(t *testing.T) {
 	s, home := newUserStore(t, "nacre-test")
 	s.importBase(t, "busybox", `CMD ["sh"]`)
 	c := newCrowd(t, s, home)
-	c.kills, c.rounds = true, pick(12, 600)
+	c.kills, c.rounds = true, pick(10, 600)
 	c.run(t)
 }
 
@@ -47,7 +47,7 @@ func TestCrowdFull(t *testing.T) {
 	s := newTmpfs(t, "400m")
 	s.importBase(t, "busybox", `CMD ["sh"]`)
 	c := newCrowd(t, s, t.TempDir())
-	c.fills, c.rounds = true, pick(15, 600)
+	c.fills, c.rounds = true, pick(12, 600)
 	c.run(t)
 }
 
@@ -82,7 +82,7 @@ CMD ["cat", "/both"]
 
 func newCrowd(t *testing.T, s *store, home string) *crowd {
 	folder := &store{root: filepath.Join(t.TempDir(), "registry")}
-	c := &crowd{store: s, model: newModel(), saw: map[string]int{}, home: home, rounds: pick(30, 600)}
+	c := &crowd{store: s, model: newModel(), saw: map[string]int{}, home: home, rounds: pick(20, 600)}
 	srv := s.serveFolder(t, folder)
 	c.registry = srv.addr
 	// What is used all the time is not removed by anybody.

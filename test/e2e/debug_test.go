@@ -1,13 +1,13 @@
 package e2e
 
 import (
+	"fmt"
 	"io"
 	"os"
 	"path/filepath"
 	"regexp"
 	"strings"
 	"testing"
-	"time"
 
 	"github.com/creack/pty"
 	"golang.org/x/sys/unix"
@@ -39,13 +39,9 @@ func TestDebugShell(t *testing.T) {
 	go func() { io.Copy(&out, tty); close(read) }()
 	wait := func(text string) {
 		t.Helper()
-		for range 500 {
-			if strings.Contains(out.String(), text) {
-				return
-			}
-			time.Sleep(20 * time.Millisecond)
+		if !within(patience, func() bool { return strings.Contains(out.String(), text) }) {
+			t.Fatalf("%q is not shown: %q", text, out.String())
 		}
-		t.Fatalf("%q is not shown: %q", text, out.String())
 	}
 	wait("leave it with exit")
 	io.WriteString(tty, "stty size; cat /made; echo $TERM; echo re''ady\n")
@@ -56,8 +52,9 @@ func TestDebugShell(t *testing.T) {
 		}
 	}
 	shown := out.String()
-	io.WriteString(tty, "sleep 100; echo never''theless\n")
-	time.Sleep(200 * time.Millisecond)
+	sleep := fmt.Sprintf("4%d", os.Getpid()) // seconds, like no one else's
+	io.WriteString(tty, "sleep "+sleep+"; echo never''theless\n")
+	until(t, "it to sleep", func() bool { return len(processes("sleep\x00"+sleep)) > 0 })
 	if more := strings.TrimPrefix(out.String(), shown); strings.Contains(more, "Building") || strings.Contains(more, "#4") {
 		t.Errorf("the display goes on: %q", more)
 	}

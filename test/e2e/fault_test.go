@@ -127,7 +127,7 @@ func TestMonitorKilledStarting(t *testing.T) {
 // monitorBy waits for the monitor that a process starts, and looks as often as it can.
 func monitorBy(t *testing.T, pid int) (child string) {
 	t.Helper()
-	for end := time.Now().Add(30 * time.Second); child == ""; time.Sleep(time.Millisecond) {
+	for end := time.Now().Add(patience); child == ""; time.Sleep(time.Millisecond) {
 		files, _ := filepath.Glob(fmt.Sprintf("/proc/%d/task/*/children", pid))
 		for _, name := range files {
 			data, _ := os.ReadFile(name)

@@ -35,13 +35,9 @@ func (s *store) killed(t *testing.T, after time.Duration, args ...string) (finis
 func gone(t *testing.T, mark string) {
 	t.Helper()
 	var left []string
-	for range 100 {
-		if left = processes(mark); len(left) == 0 {
-			return
-		}
-		time.Sleep(20 * time.Millisecond)
+	if !within(patience, func() bool { left = processes(mark); return len(left) == 0 }) {
+		t.Fatalf("they outlive the builder:\n%s", strings.Join(left, "\n"))
 	}
-	t.Fatalf("they outlive the builder:\n%s", strings.Join(left, "\n"))
 }
 
 // whole asserts that nothing is wrong with the store and that every image that was there is.
@@ -170,11 +166,7 @@ func TestKillRun(t *testing.T) {
 	s := newBusybox(t)
 	mark := fmt.Sprintf("7%d", os.Getpid()) // seconds to sleep, like no one else's
 	srv := s.start(t, "run", "--rm", "--network", "none", "busybox", "sh", "-c", "sleep "+mark+" & sleep "+mark)
-	srv.child(t)
-	time.Sleep(100 * time.Millisecond)
-	if len(processes("sleep\x00"+mark)) == 0 {
-		t.Fatal("nothing sleeps")
-	}
+	until(t, "both to sleep", func() bool { return len(processes("sleep\x00"+mark)) == 2 })
 	srv.cmd.Process.Kill()
 	<-srv.waited
 	gone(t, mark)

@@ -2,6 +2,7 @@ package e2e
 
 import (
 	"bytes"
+	"fmt"
 	"io"
 	"os"
 	"path/filepath"
@@ -61,7 +62,7 @@ func TestRunSignals(t *testing.T) {
 		if code := srv.cmd.ProcessState.ExitCode(); code != 137 {
 			t.Errorf("killed, it ends with %d", code)
 		}
-	case <-time.After(10 * time.Second):
+	case <-time.After(patience):
 		t.Error("its end is not noticed")
 	}
 }
@@ -164,23 +165,19 @@ func TestRunTerminal(t *testing.T) {
 	go func() { io.Copy(&out, tty); close(read) }()
 	wait := func(text string) {
 		t.Helper()
-		for range 500 {
-			if strings.Contains(out.String(), text) {
-				return
-			}
-			time.Sleep(20 * time.Millisecond)
+		if !within(patience, func() bool { return strings.Contains(out.String(), text) }) {
+			t.Fatalf("%q is not shown: %q", text, out.String())
 		}
-		t.Fatalf("%q is not shown: %q", text, out.String())
 	}
 	io.WriteString(tty, "stty size; tty; echo ter''minal\n")
 	wait("40 132")
 	wait("terminal")
 	pty.Setsize(tty, &pty.Winsize{Rows: 25, Cols: 90})
-	time.Sleep(200 * time.Millisecond)
-	io.WriteString(tty, "stty size\n")
-	wait("25 90")
-	io.WriteString(tty, "sleep 100\n")
-	time.Sleep(200 * time.Millisecond)
+	io.WriteString(tty, "until test \"$(stty size)\" = '25 90'; do :; done; echo re''sized\n")
+	wait("resized")
+	sleep := fmt.Sprintf("5%d", os.Getpid()) // seconds, like no one else's
+	io.WriteString(tty, "sleep "+sleep+"\n")
+	until(t, "it to sleep", func() bool { return len(processes("sleep\x00"+sleep)) > 0 })
 	tty.Write([]byte{3}) // ^C goes to sleep, not to nacre
 	io.WriteString(tty, "echo still''here; exit 5\n")
 	wait("stillhere")

@@ -5,7 +5,6 @@ import (
 	"strings"
 	"syscall"
 	"testing"
-	"time"
 )
 
 // TestServeProxy pulls through one of our servers from another, which then goes away.
@@ -22,12 +21,7 @@ func TestServeProxy(t *testing.T) {
 	if got := strings.TrimSpace(tool(t, with(p, "image", "inspect", "-f", "{{.Id}}", name)...)); "sha256:"+got != id {
 		t.Errorf("podman has %s, built was %s", got, id)
 	}
-	for range 500 { // until it is kept whole
-		if strings.Contains(near.get(t, "/v2/_catalog"), "docker.io/library-app") {
-			break
-		}
-		time.Sleep(20 * time.Millisecond)
-	}
+	until(t, "it to be kept whole", func() bool { return strings.Contains(near.get(t, "/v2/_catalog"), "docker.io/library-app") })
 	if got := near.get(t, "/v2/docker.io/none/manifests/1"); !strings.HasSuffix(got, "404") {
 		t.Errorf("what is nowhere: %s", got)
 	}

@@ -30,7 +30,7 @@ type registryServer struct {
 func (s *store) serve(t testing.TB, args ...string) *registryServer {
 	t.Helper()
 	srv := s.start(t, append([]string{"serve", "--addr", "127.0.0.1:0"}, args...)...)
-	for range 1000 {
+	for end := time.Now().Add(patience); time.Now().Before(end); {
 		for line := range strings.Lines(srv.out.String()) {
 			var l struct{ Msg, Addr string }
 			if json.Unmarshal([]byte(line), &l) == nil && l.Msg == "serving" {
@@ -238,13 +238,9 @@ func TestServeStops(t *testing.T) {
 
 func waitFor(t testing.TB, srv *registryServer, text string) {
 	t.Helper()
-	for range 1000 {
-		if strings.Contains(srv.out.String(), text) {
-			return
-		}
-		time.Sleep(10 * time.Millisecond)
+	if !within(patience, func() bool { return strings.Contains(srv.out.String(), text) }) {
+		t.Fatalf("the log does not say %q: %s", text, srv.out)
 	}
-	t.Fatalf("the log does not say %q: %s", text, srv.out)
 }
 
 // TestServeWebhookKilled: an event of a push that was reported as done is delivered after the server
@@ -279,7 +275,7 @@ func TestServeWebhookKilled(t *testing.T) {
 			if !strings.Contains(e, `"tag":"1"`) {
 				continue // a blob's
 			}
-		case <-time.After(20 * time.Second):
+		case <-time.After(patience):
 			t.Fatalf("the event does not come: %s", srv.out)
 		}
 		break

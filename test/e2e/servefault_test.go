@@ -117,13 +117,9 @@ func TestServeClientKilled(t *testing.T) {
 // idle waits until nothing but the question itself runs.
 func (r *registryServer) idle(t *testing.T) {
 	t.Helper()
-	for range 600 {
-		if strings.Contains(r.get(t, "/metrics"), "nacre_requests_running 1\n") {
-			return
-		}
-		time.Sleep(20 * time.Millisecond)
+	if !within(patience, func() bool { return strings.Contains(r.get(t, "/metrics"), "nacre_requests_running 1\n") }) {
+		t.Fatalf("requests do not end: %s", r.out)
 	}
-	t.Fatalf("requests do not end: %s", r.out)
 }
 
 // post uploads content in one request and returns the status and the body of the answer.
@@ -205,7 +201,7 @@ func TestServeStalled(t *testing.T) {
 	srv.idle(t)
 	<-stopped
 	for name, c := range map[string]net.Conn{"silent": silent, "dumb": dumb, "mute": mute, "deaf": deaf} {
-		c.SetReadDeadline(time.Now().Add(10 * time.Second))
+		c.SetReadDeadline(time.Now().Add(patience))
 		n, err := io.Copy(io.Discard, c)
 		if os.IsTimeout(err) || n >= int64(len(content)) {
 			t.Errorf("%s: the connection goes on: %d bytes, %v", name, n, err)

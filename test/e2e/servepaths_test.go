@@ -82,7 +82,7 @@ func (g *guarded) raw(t *testing.T, method, target string) answer {
 		t.Fatal(err)
 	}
 	defer c.Close()
-	c.SetDeadline(time.Now().Add(10 * time.Second))
+	c.SetDeadline(time.Now().Add(patience))
 	req, _ := http.NewRequest(method, "http://x", nil)
 	req.SetBasicAuth("root", password("root"))
 	fmt.Fprintf(c, "%s %s HTTP/1.1\r\nHost: x\r\nAuthorization: %s\r\nContent-Length: 0\r\nConnection: close\r\n\r\n", method, target, req.Header.Get("Authorization"))

@@ -52,7 +52,8 @@ func (srv *server) stop(sig syscall.Signal) int {
 // child is the process id, as this machine counts, of the first process in the container.
 func (srv *server) child(t testing.TB) int {
 	t.Helper()
-	for range 500 {
+	first := 0
+	if within(patience, func() bool {
 		for _, pid := range descendants(srv.cmd.Process.Pid) {
 			status, _ := os.ReadFile(fmt.Sprintf("/proc/%d/status", pid))
 			_, ids, _ := strings.Cut(string(status), "\nNSpid:")
@@ -60,10 +61,12 @@ func (srv *server) child(t testing.TB) int {
 			// Before it becomes the user's program it is still nacre.
 			cmd, _ := os.ReadFile(fmt.Sprintf("/proc/%d/cmdline", pid))
 			if strings.HasSuffix(ids, "\t1") && !bytes.HasPrefix(cmd, []byte("nacre")) && !bytes.HasPrefix(cmd, []byte(nacre)) {
-				return pid
+				first = pid
 			}
 		}
-		time.Sleep(20 * time.Millisecond)
+		return first > 0
+	}) {
+		return first
 	}
 	t.Fatalf("the container has no process: %s", srv.out)
 	return 0
@@ -88,7 +91,7 @@ func descendants(pid int) []int {
 func (srv *server) get(t testing.TB, url string) string {
 	t.Helper()
 	var last error
-	for range 300 {
+	for end := time.Now().Add(patience); time.Now().Before(end); time.Sleep(50 * time.Millisecond) {
 		select {
 		case <-srv.waited:
 			t.Fatalf("the server ended: %s", srv.out)
@@ -105,7 +108,6 @@ func (srv *server) get(t testing.TB, url string) string {
 		} else {
 			last = err
 		}
-		time.Sleep(50 * time.Millisecond)
 	}
 	t.Fatalf("no page: %v\n%s", last, srv.out)
 	return ""
@@ -114,13 +116,9 @@ func (srv *server) get(t testing.TB, url string) string {
 // waitFor waits until the container has printed text.
 func (srv *server) waitFor(t testing.TB, text string) {
 	t.Helper()
-	for range 500 {
-		if strings.Contains(srv.out.String(), text) {
-			return
-		}
-		time.Sleep(20 * time.Millisecond)
+	if !within(patience, func() bool { return strings.Contains(srv.out.String(), text) }) {
+		t.Fatalf("%q was not printed: %s", text, srv.out)
 	}
-	t.Fatalf("%q was not printed: %s", text, srv.out)
 }
 
 // freePort is a TCP port of the loopback interface that nothing listened on just now.

@@ -200,9 +200,7 @@ func TestPullInterrupted(t *testing.T) {
 	if err := cmd.Start(); err != nil {
 		t.Fatal(err)
 	}
-	for deadline := time.Now().Add(20 * time.Second); l.bytes.Load() < size/2 && time.Now().Before(deadline); {
-		time.Sleep(time.Millisecond)
-	}
+	until(t, "half of it", func() bool { return l.bytes.Load() >= size/2 })
 	cmd.Process.Signal(os.Interrupt)
 	cmd.Wait()
 	if code := cmd.ProcessState.ExitCode(); code != 130 {

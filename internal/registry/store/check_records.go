@@ -60,6 +60,10 @@ func (c *checker) image(ctx context.Context, row imageRow) error {
 	if row.same(now) {
 		return nil
 	}
+	// A list is described by what was here when it was made: more of it may have come, or gone, since.
+	if n, err := c.count(ctx, "SELECT count(*) FROM edge JOIN origin ON origin.digest = edge.dst WHERE edge.src = ?", d); err != nil || n > 0 {
+		return err
+	}
 	return c.problem(Problem{Object: object, Text: "the record does not match the manifest", Fix: "the record is put right"}, func() error {
 		return c.s.updateDurably(ctx, func(tx querier) error { return c.s.insertImage(ctx, tx, now) })
 	})

@@ -2,6 +2,7 @@ package store
 
 import (
 	"context"
+	"errors"
 	"fmt"
 
 	"nacre/internal/image"
@@ -72,7 +73,11 @@ func (s *Store) putIndex(ctx context.Context, data []byte, name registry.Ref, or
 			return Image{}, err
 		}
 	}
-	return s.Lookup(ctx, name.String())
+	img, err := s.Lookup(ctx, name.String())
+	if errors.Is(err, registry.ErrAbsent) { // it was kept, and somebody has removed it since
+		return Image{ID: d.Digest, Target: d, Dangling: true}, nil
+	}
+	return img, err
 }
 
 // listable tells whether an index here may list d.

@@ -61,6 +61,14 @@ func TestPutIndex(t *testing.T) {
 	}
 	wantSound(t, s)
 
+	// What is listed may come later.
+	third := registrytest.NewImage(defaultPlatform, [][]byte{registrytest.Tar("later", "")})
+	if _, err := s.PutIndex(ctx, index(third), registrytest.Ref("late"), []store.Origin{{Digest: third.Desc().Digest, Ref: found}}); err != nil {
+		t.Fatal(err)
+	}
+	registrytest.Put(t, s, registrytest.Ref("third"), third)
+	wantSound(t, s)
+
 	// Where something was is forgotten when nothing lists it.
 	if _, err := s.Prune(ctx, store.PruneOptions{}); err != nil {
 		t.Fatal(err)
