@@ -187,6 +187,40 @@ func copyTarget(src, dst copyEnd) (dir, name string, err error) {
 	return path.Dir(clean), path.Base(clean), nil
 }
 
+// maxLinks is how many symlinks the kernel follows in one path (path_resolution(7)).
+const maxLinks = 40
+
+// followEnd is a path of a container without symlinks, also where there is nothing at its end. It is no more than a
+// path: whoever opens it resolves it anew.
+func followEnd(t *within.Tree, name string) string {
+	left := strings.Split(path.Join("/", name), "/")
+	at := "/"
+	for links := 0; len(left) > 0; {
+		next := left[0]
+		left = left[1:]
+		switch next {
+		case "", ".":
+			continue
+		case "..":
+			at = path.Dir(at)
+			continue
+		}
+		info, err := t.Lstat(path.Join(at, next))
+		if err != nil || !info.IsLink() {
+			at = path.Join(at, next)
+			continue
+		}
+		if links++; links > maxLinks {
+			return name
+		}
+		if path.IsAbs(info.Link) {
+			at = "/"
+		}
+		left = append(strings.Split(info.Link, "/"), left...)
+	}
+	return at
+}
+
 // out copies from the container.
 func (p *copying) out(ctx context.Context, root *within.Tree, from, to string) error {
 	src, err := copySource(root, from, p.f.follow)
@@ -236,6 +270,9 @@ func (p *copying) in(ctx context.Context, root *within.Tree, from, to string) er
 	dst := copyEnd{path: to}
 	if info, err := root.Stat(absolute(to)); err == nil {
 		dst.exists, dst.isDir = true, info.IsDir()
+	}
+	if !dst.isDir && !assertsDirectory(to) {
+		dst.path = followEnd(root, to) // what a symlink leads to is replaced, as docker does, and made where it is not there
 	}
 	o := within.ExtractOptions{Note: p.note, Give: p.owners.Give}
 	if err := p.owner(root, &o); err != nil {
