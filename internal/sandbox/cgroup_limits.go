@@ -85,8 +85,8 @@ func resourceLimits(r *specs.LinuxResources) (out []limit) {
 		l.both("pids.max", "pids.max", value)
 		out = append(out, l)
 	}
-	if b := r.BlockIO; b != nil && b.Weight != nil {
-		out = append(out, blockLimit(*b.Weight))
+	if b := r.BlockIO; b != nil {
+		out = append(out, blockLimits(b)...)
 	}
 	if rules := deviceRules(r); rules != nil {
 		out = append(out, devicesLimit(rules))
@@ -186,19 +186,3 @@ func oomLimit(m *specs.LinuxMemory) limit {
 var errOnlyFirst = errors.New("cgroups of version 2 have no such setting")
 
 func onlyFirst(string) error { return errOnlyFirst }
-
-// blockLimit is the weight of what it reads and writes: 10 to 1000 becomes 1 to 10000.
-func blockLimit(weight uint16) limit {
-	second := 1 + (uint64(max(weight, 10))-10)*9999/990
-	return limit{
-		controller: "blkio", name: "block device weight", second: [][2]string{{"io.bfq.weight", strconv.FormatUint(uint64(weight), 10)}},
-		first: [][2]string{{"blkio.bfq.weight", strconv.FormatUint(uint64(weight), 10)}},
-		attach: func(dir string) error {
-			err := writeFile(filepath.Join(dir, "io.weight"), "default "+strconv.FormatUint(second, 10))
-			if err != nil {
-				err = writeFile(filepath.Join(dir, "io.bfq.weight"), strconv.FormatUint(uint64(weight), 10))
-			}
-			return err
-		},
-	}
-}

@@ -266,6 +266,11 @@ func TestLimitFiles(t *testing.T) {
 		{"pids", specs.LinuxResources{Pids: &specs.LinuxPids{Limit: i(20)}}, "pids.max=20", "pids.max=20"},
 		{"pids without an end", specs.LinuxResources{Pids: &specs.LinuxPids{Limit: i(-1)}}, "pids.max=max", "pids.max=max"},
 		{"weight", specs.LinuxResources{BlockIO: &specs.LinuxBlockIO{Weight: &weight}}, "blkio.bfq.weight=500", "io.bfq.weight=500"},
+		{"one device", specs.LinuxResources{BlockIO: &specs.LinuxBlockIO{
+			WeightDevice:          []specs.LinuxWeightDevice{of8(specs.LinuxWeightDevice{Weight: &weight})},
+			ThrottleReadBpsDevice: throttle(8, 0, 10), ThrottleWriteBpsDevice: throttle(8, 0, 20), ThrottleReadIOPSDevice: throttle(8, 0, 30), ThrottleWriteIOPSDevice: throttle(8, 0, 40)}},
+			"blkio.bfq.weight_device=8:1 500 blkio.throttle.read_bps_device=8:0 10 blkio.throttle.write_bps_device=8:0 20 blkio.throttle.read_iops_device=8:0 30 blkio.throttle.write_iops_device=8:0 40",
+			"io.bfq.weight=8:1 500 io.max=8:0 rbps=10 io.max=8:0 wbps=20 io.max=8:0 riops=30 io.max=8:0 wiops=40"},
 		{"devices", specs.LinuxResources{Devices: []specs.LinuxDeviceCgroup{{Access: "rwm"}, {Allow: true, Type: "c", Major: i(1), Minor: i(3), Access: "rw"}, {Allow: true, Type: "b", Minor: i(-1), Access: "m"}}},
 			"devices.deny=a devices.allow=c 1:3 rw devices.allow=b *:* m", ""},
 	} {
@@ -285,6 +290,19 @@ func TestLimitFiles(t *testing.T) {
 			t.Errorf("%s, version 2: %q, want %q", c.name, got, c.second)
 		}
 	}
+}
+
+// of8 is a weight of the device 8:1.
+func of8(w specs.LinuxWeightDevice) specs.LinuxWeightDevice {
+	w.Major, w.Minor = 8, 1
+	return w
+}
+
+// throttle is one device that may be used at a rate.
+func throttle(major, minor int64, rate uint64) []specs.LinuxThrottleDevice {
+	d := specs.LinuxThrottleDevice{Rate: rate}
+	d.Major, d.Minor = major, minor
+	return []specs.LinuxThrottleDevice{d}
 }
 
 // TestOOMKilled reads what the kernel counts, in either version.

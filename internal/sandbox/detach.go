@@ -42,7 +42,7 @@ func Create(ctx context.Context, c Config, d Detach) (Detached, error) {
 		p.Scratch, err = scratchDir()
 	}
 	if err != nil {
-		return Detached{}, fail("sandbox", err)
+		return Detached{}, failPlan("sandbox", err)
 	}
 	p.Outlives, p.Waits = true, true
 	r := runner{Config: &c, plan: p, extra: []int{int(d.Socket.Fd())}}
@@ -79,7 +79,7 @@ func withUsualDevices(s *specs.Spec) *specs.Spec {
 func ExecDetached(ctx context.Context, c ExecConfig, d Detach) (Detached, error) {
 	p, err := newExecPlan(&c)
 	if err != nil {
-		return Detached{}, fail("exec", err)
+		return Detached{}, failPlan("exec", err)
 	}
 	p.Outlives = true
 	r := runner{plan: p, joined: true, Config: &Config{Spec: &specs.Spec{Process: c.Process, Linux: &specs.Linux{}}}}

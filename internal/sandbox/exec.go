@@ -50,7 +50,7 @@ func Exec(ctx context.Context, c ExecConfig) (Status, error) {
 	}
 	p, err := newExecPlan(&c)
 	if err != nil {
-		return Status{}, fail("exec", err)
+		return Status{}, failPlan("exec", err)
 	}
 	r := runner{plan: p, joined: true, Config: &Config{
 		Owners: c.Owners,
@@ -96,8 +96,11 @@ func (r *runner) admit(cgroups []string) error {
 // newExecPlan is the plan of a process in namespaces that exist.
 func newExecPlan(c *ExecConfig) (p *plan, err error) {
 	s := c.Process
-	if s == nil || len(s.Args) == 0 || s.Args[0] == "" {
-		return nil, errors.New("no command to run")
+	if s == nil {
+		return nil, errors.New("no process to run")
+	}
+	if err := checkArgs(s.Args); err != nil {
+		return nil, err
 	}
 	p = &plan{
 		Terminal: s.Terminal, User: newUser(s.User), NoNewPriv: s.NoNewPrivileges, Args: s.Args, Env: s.Env, Cwd: s.Cwd,

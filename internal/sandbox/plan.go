@@ -94,14 +94,33 @@ type device struct {
 	UID, GID uint32
 }
 
+// checkArgs tells of a process that cannot be: an empty name is that of a program that is not there, as for others who look for it.
+func checkArgs(args []string) error {
+	switch {
+	case len(args) == 0:
+		return errors.New("no command to run")
+	case args[0] == "":
+		return &StartError{Code: CodeNotFound, Op: `exec ""`, Err: errors.New("executable file not found in $PATH")}
+	}
+	return nil
+}
+
+// failPlan is fail for what was found while planning, which may know its code.
+func failPlan(op string, err error) *StartError {
+	if start, ok := errors.AsType[*StartError](err); ok {
+		return start
+	}
+	return fail(op, err)
+}
+
 // newPlan checks a config and translates it. What it does not find supported is an error.
 func newPlan(c *Config) (*plan, error) {
 	s := c.Spec
 	if s == nil || s.Process == nil || s.Linux == nil {
 		return nil, errors.New("the spec has no process or no Linux part")
 	}
-	if len(s.Process.Args) == 0 || s.Process.Args[0] == "" {
-		return nil, errors.New("no command to run")
+	if err := checkArgs(s.Process.Args); err != nil {
+		return nil, err
 	}
 	if err := unsupported(s); err != nil {
 		return nil, err

@@ -30,7 +30,7 @@ func Run(ctx context.Context, c Config) (Status, error) {
 	}
 	p, err := newPlan(&c)
 	if err != nil {
-		return Status{}, fail("sandbox", err)
+		return Status{}, failPlan("sandbox", err)
 	}
 	if p.Scratch, err = scratchDir(); err != nil {
 		return Status{}, fail("sandbox", err)

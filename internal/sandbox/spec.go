@@ -52,8 +52,7 @@ func DefaultSpec(o SpecOptions) *specs.Spec {
 				{Type: specs.MountNamespace}, {Type: specs.PIDNamespace}, {Type: specs.IPCNamespace},
 				{Type: specs.UTSNamespace}, {Type: specs.CgroupNamespace},
 			},
-			MaskedPaths:   slices.Clone(maskedPaths()),
-			ReadonlyPaths: []string{"/proc/bus", "/proc/fs", "/proc/irq", "/proc/sys", "/proc/sysrq-trigger"},
+			MaskedPaths: MaskedPaths(), ReadonlyPaths: ReadonlyPaths(),
 		},
 	}
 	if !o.HostNetwork {
@@ -66,6 +65,14 @@ func DefaultSpec(o SpecOptions) *specs.Spec {
 	}
 	s.Linux.Seccomp = defaultSeccomp(s)
 	return s
+}
+
+// MaskedPaths are what DefaultSpec hides.
+func MaskedPaths() []string { return slices.Clone(maskedPaths()) }
+
+// ReadonlyPaths are what DefaultSpec lets be read and not written.
+func ReadonlyPaths() []string {
+	return []string{"/proc/bus", "/proc/fs", "/proc/irq", "/proc/sys", "/proc/sysrq-trigger"}
 }
 
 // capabilitiesFor gives other users than root no more than the bounding set: what
