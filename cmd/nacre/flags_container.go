@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -37,8 +38,8 @@ type containerFlags struct {
 	security  securityFlags
 	resources resourceFlags
 
-	once bool           // standard input is that of one who is attached, and ends with them
-	set  *pflag.FlagSet // to ask what was given
+	detached bool           // nobody is going to be attached
+	set      *pflag.FlagSet // to ask what was given
 }
 
 func (f *containerFlags) register(a *app, fl *pflag.FlagSet) {
@@ -67,11 +68,12 @@ func (f *containerFlags) register(a *app, fl *pflag.FlagSet) {
 	fl.StringVar(&f.restart, "restart", "no", "when to start again what ended: no, on-failure[:MAX], always or unless-stopped")
 	fl.StringVar(&f.cidfile, "cidfile", "", "write the container's ID to this file")
 	fl.StringVar(&f.log, "log-driver", "", "json-file, or none to keep no log")
-	listVar(fl, &f.logOpts, "log-opt", "", "max-size=SIZE and max-file=NUMBER of the log (default 64m and 4)")
+	listVar(fl, &f.logOpts, "log-opt", "", "max-size=SIZE and max-file=NUMBER of the log (default 64m and 4); labels=, env= and tag= for logs --details")
 	fl.StringVar(&f.pull, "pull", "missing", "whether to pull the image: missing, always or never")
 	fl.BoolVarP(&f.quiet, "quiet", "q", false, "do not show how the pull goes")
 	fl.StringVar(&f.platform, "platform", "", "which image of an index (default: this machine's)")
 	isolationFlag(fl)
+	registerRefused(fl)
 	f.health.register(fl)
 	f.mounts.register(fl)
 	f.network.register(fl)
@@ -87,8 +89,7 @@ func (f *containerFlags) config(img image.Config, args []string) (cfg container.
 	cfg = container.Config{
 		TTY: f.tty, OpenStdin: f.interactive, Init: f.init, AutoRemove: f.remove, ReadOnly: f.readOnly,
 		WorkingDir: img.Config.WorkingDir, User: img.Config.User, StopSignal: img.Config.StopSignal,
-		StdinOnce: f.once,
-		Exposed:   img.Config.ExposedPorts, ImageVolumes: img.Config.Volumes,
+		Exposed: img.Config.ExposedPorts, ImageVolumes: img.Config.Volumes,
 	}
 	if f.workdir != "" {
 		cfg.WorkingDir = f.workdir
@@ -228,12 +229,14 @@ func (f *containerFlags) applyAttach(cfg *container.Config, _ image.Config) erro
 		}
 		cfg.Attached = append(cfg.Attached, s)
 	}
-	if cfg.Attached == nil {
+	if cfg.Attached == nil && !f.detached {
 		cfg.Attached = []string{"stdout", "stderr"}
 		if f.interactive {
 			cfg.Attached = append(cfg.Attached, "stdin")
 		}
 	}
+	// Standard input is that of one who is attached, and ends with them.
+	cfg.StdinOnce = cfg.OpenStdin && slices.Contains(cfg.Attached, "stdin")
 	return nil
 }
 

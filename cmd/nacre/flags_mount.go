@@ -29,6 +29,7 @@ func (f *mountFlags) apply(cfg *container.Config, _ image.Config) (err error) {
 	if err := volume.CheckDriver(f.driver); err != nil {
 		return fmt.Errorf("--volume-driver %q: %w", f.driver, err)
 	}
+	cfg.VolumesFrom = f.VolumesFrom
 	cfg.Mounts, err = f.Parse()
 	return err
 }

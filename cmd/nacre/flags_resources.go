@@ -21,6 +21,7 @@ type resourceFlags struct {
 	swappiness                  int64
 	noKill                      bool
 	weight                      uint16
+	block                       blockFlags
 }
 
 func (f *resourceFlags) register(fl *pflag.FlagSet) {
@@ -40,6 +41,7 @@ func (f *resourceFlags) register(fl *pflag.FlagSet) {
 	fl.Int64Var(&f.swappiness, "memory-swappiness", -1, "how readily its memory is swapped out, 0 to 100 (cgroups of version 1)")
 	fl.BoolVar(&f.noKill, "oom-kill-disable", false, "have it wait for memory in place of being killed; needs --memory (cgroups of version 1)")
 	fl.Uint16Var(&f.weight, "blkio-weight", 0, "weight of what it reads and writes, 10 to 1000")
+	f.block.register(fl)
 	fl.IntVar(&f.oomScore, "oom-score-adj", 0, "how soon the kernel ends it when memory is short (-1000 to 1000)")
 }
 
@@ -82,6 +84,12 @@ func (f *resourceFlags) apply(cfg *container.Config, _ image.Config) error {
 	}
 	if f.swappiness >= 0 {
 		cfg.Resources.Swappiness = &f.swappiness
+	}
+	if err := checkCPUs(f.cpus, f.cpuset, f.mems); err != nil {
+		return err
+	}
+	if err := f.block.apply(&cfg.Resources); err != nil {
+		return err
 	}
 	for name, u := range l.Ulimits {
 		if cfg.Resources.Ulimits == nil {

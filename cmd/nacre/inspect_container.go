@@ -2,8 +2,7 @@ package main
 
 import (
 	"context"
-	"fmt"
-	"strconv"
+	"maps"
 	"strings"
 	"time"
 
@@ -85,71 +84,6 @@ type inspectedHealth struct {
 	Log           []container.HealthCheck
 }
 
-// inspectedHost is docker's HostConfig, as far as there is something to say.
-type inspectedHost struct {
-	Mounts          []volume.HostMount `json:",omitempty"`
-	Binds           []string
-	Tmpfs           map[string]string `json:",omitempty"`
-	ContainerIDFile string
-	LogConfig       struct {
-		Type   string
-		Config map[string]string
-	}
-	NetworkMode       string
-	PortBindings      map[string][]inspectedPort
-	RestartPolicy     inspectedRestart
-	AutoRemove        bool
-	Annotations       map[string]string `json:",omitempty"`
-	ExtraHosts        []string
-	ReadonlyRootfs    bool
-	ShmSize           int64
-	OomScoreAdj       int
-	Init              *bool `json:",omitempty"`
-	CgroupParent      string
-	CPUShares         uint64 `json:"CpuShares"`
-	CPUPeriod         uint64 `json:"CpuPeriod"`
-	CPUQuota          int64  `json:"CpuQuota"`
-	CpusetCpus        string
-	CpusetMems        string
-	Memory            int64
-	MemoryReservation int64
-	MemorySwap        int64
-	NanoCpus          int64
-	PidsLimit         *int64
-	Ulimits           []inspectedUlimit
-	inspectedSecurity
-}
-
-type inspectedPort struct {
-	HostIP   string `json:"HostIp"`
-	HostPort string
-}
-
-type inspectedRestart struct {
-	Name              string
-	MaximumRetryCount int
-}
-
-type inspectedUlimit struct {
-	Name       string
-	Hard, Soft int64
-}
-
-type inspectedNetwork struct {
-	SandboxKey string
-	Ports      map[string][]inspectedPort
-	Networks   map[string]inspectedEndpoint
-	IPAddress  string
-	Gateway    string
-	MacAddress string
-}
-
-type inspectedEndpoint struct {
-	IPAddress, Gateway, MacAddress string
-	IPPrefixLen                    int
-	Aliases                        []string
-}
-
 // dockerTime is a time as docker shows it: never is the year 1.
 func dockerTime(t time.Time) string { return t.UTC().Format(time.RFC3339Nano) }
 
@@ -181,25 +115,6 @@ func (a *app) inspectContainer(ctx context.Context, name string, size bool) (any
 	return v, nil
 }
 
-// inspectNetwork is what the container got, while it runs.
-func inspectNetwork(c *container.Container) inspectedNetwork {
-	i := c.State.Network
-	n := inspectedNetwork{IPAddress: i.IP, Gateway: i.Gateway, MacAddress: i.MAC, Ports: map[string][]inspectedPort{}}
-	n.Networks = map[string]inspectedEndpoint{networkName(c): {
-		IPAddress: i.IP, Gateway: i.Gateway, MacAddress: i.MAC, IPPrefixLen: i.Bits,
-	}}
-	for e := range exposedPorts(&c.Config) {
-		n.Ports[e] = nil
-	}
-	for _, p := range i.Ports {
-		n.Ports[p.Key()] = append(n.Ports[p.Key()], inspectedPort{HostIP: p.HostIP, HostPort: strconv.Itoa(int(p.HostPort))})
-	}
-	if c.State.Pid != 0 && i.Mode != "" {
-		n.SandboxKey = fmt.Sprintf("/proc/%d/ns/net", c.State.Pid)
-	}
-	return n
-}
-
 func inspectState(c *container.Container) inspectedState {
 	st := c.State
 	v := inspectedState{
@@ -213,54 +128,30 @@ func inspectState(c *container.Container) inspectedState {
 	return v
 }
 
-func inspectHost(cfg *container.Config) inspectedHost {
-	r := cfg.Resources
-	v := inspectedHost{
-		Binds: volume.Binds(cfg.Mounts), Mounts: volume.HostMounts(cfg.Mounts), Tmpfs: volume.Tmpfs(cfg.Mounts), NetworkMode: cfg.Network.Mode, PortBindings: map[string][]inspectedPort{},
-		RestartPolicy: inspectedRestart{cfg.Restart.Name, cfg.Restart.Max}, AutoRemove: cfg.AutoRemove, Annotations: cfg.Annotations,
-		ExtraHosts: cfg.Network.ExtraHosts, ReadonlyRootfs: cfg.ReadOnly, ShmSize: r.ShmSize, OomScoreAdj: r.OOMScoreAdj, CgroupParent: r.CgroupParent,
-		CPUShares: r.CPUShares, CPUPeriod: r.CPUPeriod, CPUQuota: r.CPUQuota, CpusetCpus: r.CpusetCpus, CpusetMems: r.CpusetMems,
-		Memory: r.Memory, MemoryReservation: r.MemoryReservation, MemorySwap: r.MemorySwap, Ulimits: []inspectedUlimit{}, inspectedSecurity: inspectSecurity(cfg),
-	}
-	for _, p := range cfg.Network.Ports {
-		host := ""
-		if p.HostPort != 0 {
-			host = strconv.Itoa(int(p.HostPort))
-		}
-		v.PortBindings[p.Key()] = append(v.PortBindings[p.Key()], inspectedPort{p.HostIP, host})
-	}
-	if v.RestartPolicy.Name == "" {
-		v.RestartPolicy.Name = container.RestartNo
-	}
-	if v.ShmSize == 0 {
-		v.ShmSize = 64 << 20
-	}
-	if cfg.Init {
-		v.Init = &cfg.Init
-	}
-	if r.PidsLimit != 0 {
-		v.PidsLimit = &r.PidsLimit
-	}
-	for name, u := range r.Ulimits {
-		v.Ulimits = append(v.Ulimits, inspectedUlimit{name, int64(u.Hard), int64(u.Soft)})
-	}
-	v.LogConfig.Type, v.LogConfig.Config = "json-file", logOptions(cfg.Log)
-	if cfg.Log.Driver != "" {
-		v.LogConfig.Type = cfg.Log.Driver
-	}
-	return v
-}
-
 func inspectConfig(c *container.Container) inspectedConfig {
 	cfg := &c.Config
 	v := inspectedConfig{
 		Hostname: c.Hostname(), Domainname: cfg.Domainname, User: cfg.User, Tty: cfg.TTY, OpenStdin: cfg.OpenStdin, StdinOnce: cfg.StdinOnce,
 		AttachStdin: attached(c, "stdin"), AttachStdout: attached(c, "stdout"), AttachStderr: attached(c, "stderr"),
-		ExposedPorts: exposedPorts(cfg), Env: cfg.Env, Cmd: cfg.Command, Image: cfg.Image, Volumes: cfg.ImageVolumes, WorkingDir: cfg.WorkingDir,
-		Entrypoint: cfg.Entrypoint, Labels: cfg.Labels, StopSignal: cfg.StopSignal,
+		ExposedPorts: exposedPorts(cfg), Env: cfg.Env, Cmd: cfg.Command, Image: cfg.Image, Volumes: inspectVolumes(cfg), WorkingDir: cfg.WorkingDir,
+		Entrypoint: cfg.Entrypoint, Labels: cfg.Labels, StopSignal: cfg.StopSignal, StopTimeout: cfg.StopTimeout,
 	}
 	if h := cfg.Health; h != nil {
 		v.Healthcheck = &inspectedCheck{h.Test, h.Interval, h.Timeout, h.StartPeriod, h.StartInterval, h.Retries}
 	}
 	return v
+}
+
+// inspectVolumes are the image's volumes, and those without a name that -v asked for.
+func inspectVolumes(cfg *container.Config) map[string]struct{} {
+	all := maps.Clone(cfg.ImageVolumes)
+	for _, m := range cfg.Mounts {
+		if m.Anonymous && m.Flag == "volume" {
+			if all == nil {
+				all = map[string]struct{}{}
+			}
+			all[m.Target] = struct{}{}
+		}
+	}
+	return all
 }

@@ -1,6 +1,9 @@
 package main
 
-import "nacre/internal/container"
+import (
+	"nacre/internal/container"
+	"nacre/internal/sandbox"
+)
 
 // inspectedSecurity is what docker's HostConfig says of confinement.
 type inspectedSecurity struct {
@@ -16,7 +19,11 @@ type inspectedSecurity struct {
 	PidMode           string
 	UTSMode           string
 	CgroupnsMode      string
+	Cgroup            string
+	UsernsMode        string
 	Runtime           string
+	MaskedPaths       []string
+	ReadonlyPaths     []string
 	BlkioWeight       uint16
 	MemorySwappiness  *int64
 	OomKillDisable    bool
@@ -35,8 +42,12 @@ func inspectSecurity(cfg *container.Config) inspectedSecurity {
 	s, r := &cfg.Security, &cfg.Resources
 	v := inspectedSecurity{
 		Privileged: s.Privileged, CapAdd: s.CapAdd, CapDrop: s.CapDrop, SecurityOpt: s.Options, Devices: []inspectedDevice{}, DeviceCgroupRules: s.DeviceRules,
-		GroupAdd: s.Groups, Sysctls: s.Sysctls, IpcMode: s.IPC, PidMode: s.PID, UTSMode: s.UTS, CgroupnsMode: s.Cgroupns, Runtime: s.Runtime,
+		GroupAdd: s.Groups, Sysctls: s.Sysctls, IpcMode: s.IPC, PidMode: s.PID, UTSMode: s.UTS, CgroupnsMode: s.Cgroupns, Runtime: s.Runtime, UsernsMode: s.Userns,
 		BlkioWeight: r.BlkioWeight, MemorySwappiness: r.Swappiness, OomKillDisable: r.OOMKillDisable,
+	}
+	v.MaskedPaths, v.ReadonlyPaths = []string{}, []string{}
+	if !s.Privileged && !s.OpenPaths {
+		v.MaskedPaths, v.ReadonlyPaths = sandbox.MaskedPaths(), sandbox.ReadonlyPaths()
 	}
 	for _, d := range s.Devices {
 		v.Devices = append(v.Devices, inspectedDevice{d.Source, d.Target, d.Permissions})

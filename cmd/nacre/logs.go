@@ -4,8 +4,6 @@ import (
 	"context"
 	"fmt"
 	"io"
-	"maps"
-	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -36,7 +34,7 @@ func logsCommand(a *app) *cobra.Command {
 	fl := cmd.Flags()
 	fl.BoolVarP(&f.follow, "follow", "f", false, "go on with what it writes, until it ends")
 	fl.BoolVarP(&f.timestamps, "timestamps", "t", false, "show when each line was written")
-	fl.BoolVar(&f.details, "details", false, "show the container's labels before each line")
+	fl.BoolVar(&f.details, "details", false, "show before each line what --log-opt labels, env and tag say of the container")
 	fl.StringVarP(&f.tail, "tail", "n", "all", "how many of the last lines to show")
 	fl.StringVar(&f.since, "since", "", "only what was written since: a time such as 2006-01-02T15:04:05, or 10m ago")
 	fl.StringVar(&f.until, "until", "", "only what was written before")
@@ -65,11 +63,10 @@ func runLogs(ctx context.Context, a *app, f logsFlags, name string) error {
 	}
 	prefix := ""
 	if f.details {
-		var list []string
-		for _, k := range slices.Sorted(maps.Keys(c.Config.Labels)) {
-			list = append(list, k+"="+c.Config.Labels[k])
+		if prefix, err = logDetails(c); err != nil {
+			return err
 		}
-		prefix = strings.Join(list, ",") + " "
+		prefix += " "
 	}
 	begin := true
 	err = c.Logs(ctx, o, func(l container.LogLine) error {
@@ -97,7 +94,7 @@ func runLogs(ctx context.Context, a *app, f logsFlags, name string) error {
 
 // logTime reads a time of logs; empty is none.
 func logTime(s string) (time.Time, error) {
-	if s == "" {
+	if s == "" || s == "0" { // the beginning of time, to docker
 		return time.Time{}, nil
 	}
 	if sec, frac, ok := strings.Cut(s, "."); ok && !strings.ContainsAny(s, "-:TZhms") {

@@ -17,9 +17,14 @@ import (
 func showPorts(a *app, c *container.Container, one []string) error {
 	key := ""
 	if len(one) == 1 {
-		if key = one[0]; !strings.Contains(key, "/") {
-			key += "/tcp"
+		number, proto, ok := strings.Cut(one[0], "/")
+		if !ok {
+			proto = "tcp"
 		}
+		if _, err := strconv.ParseUint(number, 10, 16); err != nil {
+			return fmt.Errorf("invalid port (%s): want PORT or PORT/PROTO", one[0])
+		}
+		key = number + "/" + proto
 	}
 	found := false
 	for _, p := range c.State.Network.Ports {
@@ -34,7 +39,7 @@ func showPorts(a *app, c *container.Container, one []string) error {
 		fmt.Fprintln(a.stdout, at)
 	}
 	if key != "" && !found {
-		return fmt.Errorf("no public port '%s' published for %s", key, c.Name)
+		return fmt.Errorf("no public port '%s' published for %s", one[0], c.Name)
 	}
 	return nil
 }
@@ -62,7 +67,7 @@ func portCommand(a *app) *cobra.Command {
 		Use:               "port CONTAINER [PRIVATE_PORT[/PROTO]]",
 		Short:             "Show which ports of the host lead to a container",
 		Example:           "  nacre port web\n  nacre port web 80/tcp",
-		Args:              cobra.RangeArgs(1, 2),
+		Args:              cobra.MatchAll(minArgs(1, "port needs a container"), maxArgs(2, "port takes a container and one port of it")),
 		ValidArgsFunction: one(a.completeContainers(alive)),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			c, err := a.container(cmd.Context(), args[0])

@@ -128,7 +128,7 @@ func (a *app) psRow(ctx context.Context, c *container.Container, noTrunc, size b
 	r := psRow{
 		ID: psID(c, noTrunc), Names: c.Name, Image: a.psImage(ctx, c), Command: strconv.Quote(command),
 		CreatedAt: c.Created.Local().Format("2006-01-02 15:04:05 -0700 MST"), RunningFor: since(c.Created, now),
-		State: string(c.State.Status), Status: statusText(c, now), Platform: c.Config.Platform, Networks: networkName(c), Ports: portsText(c),
+		State: string(c.State.Status), Status: statusText(c, now), Platform: c.Config.Platform, Networks: networkName(c.Config.Network), Ports: portsText(c),
 		labels: c.Config.Labels,
 	}
 	var labels []string
@@ -201,12 +201,15 @@ func statusText(c *container.Container, now time.Time) string {
 	return "Created"
 }
 
-func networkName(c *container.Container) string {
-	if c.Config.Network.Mode == "" {
-		return network.ModePrivate
+// networkName is docker's word for the network of a container: what looks for it in an output is docker's, too.
+func networkName(o network.Options) string {
+	if o.Mode == "" || o.Mode == network.ModePrivate {
+		return bridgeNetwork
 	}
-	return c.Config.Network.Mode
+	return o.Mode
 }
+
+const bridgeNetwork = "bridge"
 
 // portsText is docker's PORTS: where they are published, and those that the image says it listens on, and are not.
 func portsText(c *container.Container) string {

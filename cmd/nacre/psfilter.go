@@ -91,10 +91,10 @@ func (a *app) psTest(ctx context.Context, list []*container.Container, key, valu
 			return slices.ContainsFunc(c.Config.Mounts, func(m volume.Mount) bool { return m.Source == value || m.Target == value })
 		}, nil
 	case "network":
-		if value == "bridge" || value == "default" {
-			value = network.ModePrivate
+		if value == network.ModePrivate || value == "default" {
+			value = bridgeNetwork
 		}
-		return func(c *container.Container) bool { return networkName(c) == value }, nil
+		return func(c *container.Container) bool { return networkName(c.Config.Network) == value }, nil
 	case "publish", "expose":
 		return portTest(key, value)
 	case "is-task":
@@ -104,7 +104,8 @@ func (a *app) psTest(ctx context.Context, list []*container.Container, key, valu
 	return nil, errors.New("unknown; want id, name, status, label, ancestor, exited, before, since, health, volume, network, publish or expose")
 }
 
-// portTest finds containers by ports of theirs, whether they run or not: PORT[-END][/PROTO].
+// portTest finds containers by ports, PORT[-END][/PROTO]: by those that they expose, whether they run or not, or by those of the
+// host at which they are published.
 func portTest(key, value string) (func(*container.Container) bool, error) {
 	ports, err := network.ParseExpose(value)
 	if err != nil {
@@ -114,9 +115,11 @@ func portTest(key, value string) (func(*container.Container) bool, error) {
 		have := map[string]struct{}{}
 		if key == "expose" {
 			have = exposedPorts(&c.Config)
-		}
-		for _, p := range slices.Concat(c.Config.Network.Ports, c.State.Network.Ports) {
-			have[p.Key()] = struct{}{}
+		} else if c.State.Status.Alive() {
+			for _, p := range c.State.Network.Ports {
+				p.ContainerPort = p.HostPort
+				have[p.Key()] = struct{}{}
+			}
 		}
 		return slices.ContainsFunc(ports, func(p network.Port) bool {
 			_, ok := have[p.Key()]

@@ -68,8 +68,11 @@ func withoutAbsent(err error, note func(error)) error {
 
 // remove removes a container; with force one that runs is killed first.
 func (a *app) remove(ctx context.Context, c *container.Container, force bool) error {
-	for {
+	for killed := false; ; killed = true {
 		err := c.Remove(ctx)
+		if killed && errors.Is(err, container.ErrNotFound) {
+			return nil // it was to be removed at its end
+		}
 		if !errors.Is(err, container.ErrRunning) {
 			return err
 		}

@@ -53,7 +53,7 @@ func runContainer(ctx context.Context, a *app, f *containerFlags, o runFlags, na
 	if o.detach && len(f.attach) > 0 {
 		return errors.New("conflicting options: cannot specify both --attach and --detach") // docker's words
 	}
-	f.once = !o.detach && f.interactive
+	f.detached = o.detach
 	if !o.detach && f.tty && f.interactive && !term.IsTerminal(int(a.stdin.Fd())) {
 		return &hintError{errors.New("the input device is not a TTY"), "leave out -t to read from a pipe or file"}
 	}

@@ -63,6 +63,7 @@ func startCommand(a *app) *cobra.Command {
 	fl.BoolVarP(&attach, "attach", "a", false, "be connected to its output, pass signals on, and end with its exit code")
 	fl.BoolVarP(&interactive, "interactive", "i", false, "pass standard input on")
 	detachKeysVar(fl, &keys, "container")
+	refuse(fl, false, "there are no checkpoints of containers", "checkpoint", "checkpoint-dir")
 	return cmd
 }
 

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"os"
 	"os/exec"
 	"os/user"
@@ -47,7 +48,7 @@ func runTop(ctx context.Context, a *app, name string, options []string) error {
 	if len(options) > 0 {
 		return a.topByPs(ctx, pids, options)
 	}
-	w := tabwriter.NewWriter(a.stdout, 10, 1, 3, ' ', 0)
+	w := topTable(a.stdout)
 	fmt.Fprintln(w, "UID\tPID\tPPID\tC\tSTIME\tTTY\tTIME\tCMD")
 	for _, pid := range pids {
 		if p, err := container.ReadProc(pid); err == nil { // else it has ended
@@ -56,6 +57,9 @@ func runTop(ctx context.Context, a *app, name string, options []string) error {
 	}
 	return w.Flush()
 }
+
+// topTable writes columns as wide as docker has them.
+func topTable(w io.Writer) *tabwriter.Writer { return tabwriter.NewWriter(w, 20, 1, 3, ' ', 0) }
 
 // topLine is a process as ps -ef shows it.
 func topLine(p container.Proc, boot, now time.Time) string {
@@ -120,15 +124,21 @@ func (a *app) topByPs(ctx context.Context, pids []int, options []string) error {
 	if column < 0 {
 		return errors.New("Couldn't find PID field in ps output") //lint:ignore ST1005 docker's words
 	}
-	fmt.Fprintln(a.stdout, printable(lines[0]))
+	titles := strings.Fields(lines[0])
+	w := topTable(a.stdout)
+	row := func(f []string) { fmt.Fprintln(w, printable(strings.Join(f, "\t"))) }
+	row(titles)
 	for _, l := range lines[1:] {
 		f := strings.Fields(l)
 		if column >= len(f) {
 			continue
 		}
 		if pid, err := strconv.Atoi(f[column]); err == nil && slices.Contains(pids, pid) {
-			fmt.Fprintln(a.stdout, printable(l))
+			if len(f) > len(titles) { // the last column may have spaces in it
+				f = append(f[:len(titles)-1:len(titles)-1], strings.Join(f[len(titles)-1:], " "))
+			}
+			row(f)
 		}
 	}
-	return nil
+	return w.Flush()
 }

@@ -31,6 +31,8 @@ func (f *updateFlags) register(fl *pflag.FlagSet) {
 	fl.StringVar(&f.mems, "cpuset-mems", "", "memory nodes it may use, such as 0,1")
 	fl.Int64Var(&f.pids, "pids-limit", 0, "processes and threads it may have (-1: no limit)")
 	fl.Uint16Var(&f.weight, "blkio-weight", 0, "weight of what it reads and writes, 10 to 1000")
+	refuse(fl, false, noRealTime, "cpu-rt-period", "cpu-rt-runtime")
+	refuse(fl, false, noKernelMemory, "kernel-memory")
 	fl.StringVar(&f.restart, "restart", "", "when to start again what ended: no, on-failure[:MAX], always or unless-stopped")
 }
 
@@ -77,6 +79,9 @@ func (f *updateFlags) update() (u container.Update, err error) {
 		return u, err
 	}
 	if err := same.applyCPU(&l); err != nil {
+		return u, err
+	}
+	if err := checkCPUs(f.cpus, f.cpuset, f.mems); err != nil {
 		return u, err
 	}
 	soft, err := parseSize("memory-reservation", f.soft)

@@ -48,8 +48,13 @@ mounted in its place, as mount(8) takes them, in each container that uses it.`,
 			"  nacre volume create -o type=tmpfs -o device=tmpfs -o o=size=64m,uid=1000 scratch",
 		Args: maxArgs(1, "create takes one name"),
 		RunE: func(cmd *cobra.Command, args []string) error {
+			if len(args) > 0 && o.Name != "" {
+				return errors.New("conflicting options: cannot specify a volume-name through both --name and as a positional arg") // docker's words
+			}
 			if len(args) > 0 {
 				o.Name = args[0]
+			}
+			if o.Name != "" {
 				if err := volume.CheckName(o.Name); err != nil {
 					return fmt.Errorf("create %w", err)
 				}
@@ -75,6 +80,8 @@ mounted in its place, as mount(8) takes them, in each container that uses it.`,
 		},
 	}
 	fl := cmd.Flags()
+	fl.StringVar(&o.Name, "name", "", "name of the volume: give it alone")
+	fl.MarkHidden("name")
 	fl.StringVarP(&o.Driver, "driver", "d", "local", "local is the one there is")
 	listVar(fl, &labels, "label", "", "KEY[=VALUE] kept with the volume")
 	listVar(fl, &options, "opt", "o", "type=FILESYSTEM, device=WHAT or o=OPTIONS: mounted in place of a directory")

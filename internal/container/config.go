@@ -50,7 +50,10 @@ type Config struct {
 	Health      *Health       `json:"health,omitempty"` // nil: there is no health check
 	Log         LogConfig     `json:"log,omitzero"`
 
-	Mounts    []volume.Mount  `json:"mounts,omitempty"`
+	Mounts []volume.Mount `json:"mounts,omitempty"`
+	// VolumesFrom are the containers, by name or ID, that some of Mounts are of.
+	VolumesFrom []string `json:"volumesFrom,omitempty"`
+
 	Network   network.Options `json:"network,omitzero"`
 	Security  Security        `json:"security,omitzero"`
 	Resources Resources       `json:"resources,omitzero"`
@@ -95,6 +98,8 @@ type LogConfig struct {
 	Driver   string `json:"driver,omitempty"`  // empty or "json-file", or "none"
 	MaxSize  int64  `json:"maxSize,omitempty"` // bytes of a file; 0: DefaultLogSize; below zero: no limit
 	MaxFiles int    `json:"maxFiles,omitempty"`
+	// Options are all that were given, as they were: of docker's names, and checked.
+	Options map[string]string `json:"options,omitempty"`
 }
 
 // Security is how a container is confined, where that differs from the defaults.
@@ -120,9 +125,20 @@ type Resources struct {
 	CgroupParent      string            `json:"cgroupParent,omitempty"`
 	OOMScoreAdj       int               `json:"oomScoreAdj,omitempty"`
 	OOMKillDisable    bool              `json:"oomKillDisable,omitempty"`
-	Swappiness        *int64            `json:"swappiness,omitempty"`  // 0 to 100
-	BlkioWeight       uint16            `json:"blkioWeight,omitempty"` // 10 to 1000
-	Ulimits           map[string]Ulimit `json:"ulimits,omitempty"`     // by name, such as nofile
+	Swappiness        *int64            `json:"swappiness,omitempty"`    // 0 to 100
+	BlkioWeight       uint16            `json:"blkioWeight,omitempty"`   // 10 to 1000
+	WeightDevices     []DeviceRate      `json:"weightDevices,omitempty"` // the same for one device; Rate is the weight
+	ReadBps           []DeviceRate      `json:"readBps,omitempty"`       // bytes in a second
+	WriteBps          []DeviceRate      `json:"writeBps,omitempty"`
+	ReadIOps          []DeviceRate      `json:"readIOps,omitempty"` // operations in a second
+	WriteIOps         []DeviceRate      `json:"writeIOps,omitempty"`
+	Ulimits           map[string]Ulimit `json:"ulimits,omitempty"` // by name, such as nofile
+}
+
+// DeviceRate is how much of a block device may be used.
+type DeviceRate struct {
+	Path string `json:"path"`
+	Rate uint64 `json:"rate"`
 }
 
 // Ulimit is a resource limit of a process; the largest number is no limit.

@@ -70,7 +70,7 @@ type execution struct {
 }
 
 func (m *monitor) newExecution(o *ExecOptions, v *viewer) (*execution, error) {
-	if o == nil || len(o.Args) == 0 || o.Args[0] == "" {
+	if o == nil || len(o.Args) == 0 {
 		return nil, errNoArgs
 	}
 	m.mu.Lock()

@@ -33,7 +33,7 @@ func (m *monitor) setLast(change func(st *State)) error {
 func (m *monitor) started(s sandbox.Started, n *network.Network) {
 	m.set(func(st *State) {
 		*st = State{
-			Status: StatusRunning, Pid: s.Pid, Monitor: os.Getpid(), Boot: bootID(), Started: time.Now().UTC(),
+			Status: StatusRunning, Pid: s.Pid, Monitor: os.Getpid(), Boot: bootID(), Started: time.Now().UTC(), Finished: st.Finished,
 			Cgroups: s.Cgroups, Restarts: st.Restarts, Stopped: st.Stopped, LogError: st.LogError,
 			Network: n.Info, Warnings: n.Notes, Owner: s.Owner,
 		}

@@ -24,26 +24,29 @@ func (p *parts) addResources(context.Context) error {
 	if r.CgroupParent != "" {
 		p.spec.Linux.CgroupsPath = sandbox.CgroupBelow(r.CgroupParent)
 	}
-	if limits := r.limits(); limits != nil {
+	limits, err := r.limits()
+	if limits != nil {
 		l := p.resources()
 		l.Memory, l.CPU, l.Pids, l.BlockIO = limits.Memory, limits.CPU, limits.Pids, limits.BlockIO
 	}
-	return nil
+	return err
 }
 
 // limits are those that cgroups hold, and that can be changed while the container runs; nil is none.
-func (r Resources) limits() *specs.LinuxResources {
-	l := &specs.LinuxResources{Memory: r.memory(), CPU: r.cpu()}
+//
+// Errors: a block device that is to be limited is not there.
+func (r Resources) limits() (l *specs.LinuxResources, err error) {
+	l = &specs.LinuxResources{Memory: r.memory(), CPU: r.cpu()}
 	if r.PidsLimit != 0 {
 		l.Pids = &specs.LinuxPids{Limit: &r.PidsLimit}
 	}
-	if r.BlkioWeight != 0 {
-		l.BlockIO = &specs.LinuxBlockIO{Weight: &r.BlkioWeight}
+	if l.BlockIO, err = r.blockIO(); err != nil {
+		return nil, err
 	}
 	if l.Memory == nil && l.CPU == nil && l.Pids == nil && l.BlockIO == nil {
-		return nil
+		return nil, nil
 	}
-	return l
+	return l, nil
 }
 
 func (r Resources) memory() *specs.LinuxMemory {

@@ -8,6 +8,7 @@ import (
 	"slices"
 	"strings"
 
+	"nacre/internal/network"
 	"nacre/internal/rootfs"
 	"nacre/internal/sandbox"
 
@@ -167,8 +168,12 @@ func (p *parts) addSysctls(set map[string]string) error {
 	if all == nil {
 		all = map[string]string{}
 	}
+	// A network of its own is made before the container, and has a path, as another's does.
+	ownNetwork := !strings.HasPrefix(p.c.Config.Network.Mode, network.ModeContainer)
 	own := func(t specs.LinuxNamespaceType) bool {
-		return slices.ContainsFunc(p.spec.Linux.Namespaces, func(n specs.LinuxNamespace) bool { return n.Type == t && n.Path == "" })
+		return slices.ContainsFunc(p.spec.Linux.Namespaces, func(n specs.LinuxNamespace) bool {
+			return n.Type == t && (n.Path == "" || t == specs.NetworkNamespace && ownNetwork)
+		})
 	}
 	for key, value := range set {
 		kind, err := SysctlNamespace(key)

@@ -91,7 +91,9 @@ func (m *monitor) answer(conn net.Conn, q request) (r reply, ok bool) {
 	case opWait:
 		return m.await(conn, q.Next)
 	case opSignal:
-		err = m.kill(syscall.Signal(q.Signal))
+		if err = m.kill(syscall.Signal(q.Signal)); err == nil && syscall.Signal(q.Signal) == syscall.SIGKILL && !m.untilEnded() {
+			return m.stuck(), true
+		}
 	case opStop:
 		return m.stop(syscall.Signal(q.Signal), q.Timeout), true
 	case opPause:
@@ -217,16 +219,27 @@ func (m *monitor) await(conn net.Conn, next bool) (reply, bool) {
 
 // kill sends a signal for a user. One that ends the container is not to be followed by another start.
 func (m *monitor) kill(sig syscall.Signal) error {
-	if sig == syscall.SIGKILL || sig == m.c.Config.stopSignal() {
+	final := sig == syscall.SIGKILL || sig == m.c.Config.stopSignal()
+	if final {
 		m.noRestart()
 	}
 	if err := m.signal(sig); err != nil {
 		return err
 	}
-	if sig == syscall.SIGKILL {
-		m.thaw()
+	if final {
+		m.thaw() // it is to hear of it
 	}
 	return nil
+}
+
+// untilEnded waits for the end of a container that was killed, and tells whether it came.
+func (m *monitor) untilEnded() bool {
+	select {
+	case <-m.ended:
+		return true
+	case <-time.After(killPatience):
+		return false
+	}
 }
 
 // noRestart notes that a user ended the container.
@@ -254,9 +267,7 @@ func (m *monitor) stop(sig syscall.Signal, timeout time.Duration) reply {
 	case <-late:
 		m.signal(syscall.SIGKILL)
 		m.thaw()
-		select {
-		case <-m.ended:
-		case <-time.After(killPatience):
+		if !m.untilEnded() {
 			return m.stuck()
 		}
 	}

@@ -145,9 +145,9 @@ func (m *monitor) update(u Update) reply {
 
 // limit sets the limits of the container's processes. One that waits to be started again has none.
 func (m *monitor) limit(st State, r Resources) (warnings []string, err error) {
-	limits := r.limits()
+	limits, err := r.limits()
 	if st.Status == StatusRestarting || limits == nil {
-		return nil, nil
+		return nil, err
 	}
 	made, warnings, err := sandbox.Limit(st.Cgroups, limits)
 	if err != nil || len(made) == 0 {
