@@ -14,11 +14,21 @@ const (
 	onlineNodes = "/sys/devices/system/node/online"
 )
 
+// online is what this one has, in the kernel's lists: 0-3,5. Empty: nobody knows.
+type online struct{ cpus, nodes string }
+
 // checkCPUs tells of limits that ask for more than the machine has, in docker's words. The flags have been read before, and found to
 // be well formed.
 func checkCPUs(cpus, cpuset, mems string) error {
+	if cpus == "" && cpuset == "" && mems == "" {
+		return nil
+	}
+	return online{readOnline(onlineCPUs), readOnline(onlineNodes)}.check(cpus, cpuset, mems)
+}
+
+func (m online) check(cpus, cpuset, mems string) error {
 	if cpus != "" {
-		have := len(listMembers(readOnline(onlineCPUs)))
+		have := len(listMembers(m.cpus))
 		if have == 0 {
 			have = runtime.NumCPU()
 		}
@@ -26,20 +36,16 @@ func checkCPUs(cpus, cpuset, mems string) error {
 			return fmt.Errorf("--cpus=%s: Range of CPUs is from 0.01 to %d.00, as there are only %d CPUs available", cpus, have, have)
 		}
 	}
-	for _, l := range []struct{ flag, what, wanted, file string }{
-		{"cpuset-cpus", "CPUs", cpuset, onlineCPUs}, {"cpuset-mems", "memory nodes", mems, onlineNodes},
+	for _, l := range []struct{ flag, what, wanted, online string }{
+		{"cpuset-cpus", "CPUs", cpuset, m.cpus}, {"cpuset-mems", "memory nodes", mems, m.nodes},
 	} {
-		if l.wanted == "" {
-			continue
-		}
-		online := readOnline(l.file)
-		have := listMembers(online)
+		have := listMembers(l.online)
 		if len(have) == 0 {
 			continue // nobody knows
 		}
 		for n := range listMembers(l.wanted) {
 			if !have[n] {
-				return fmt.Errorf("--%s=%s: Requested %s are not available - requested %s, available: %s", l.flag, l.wanted, l.what, l.wanted, online)
+				return fmt.Errorf("--%s=%s: Requested %s are not available - requested %s, available: %s", l.flag, l.wanted, l.what, l.wanted, l.online)
 			}
 		}
 	}

@@ -93,8 +93,9 @@ func resources(change func(*resourceFlags)) (container.Resources, error) {
 
 func TestCPUs(t *testing.T) {
 	for s, want := range map[string]int64{"1": 100_000, "0.5": 50_000, "1.5": 150_000, ".01": 1000, "2e0": 200_000} {
-		if r, err := resources(func(f *resourceFlags) { f.cpus = s }); err != nil || r.CPUQuota != want || r.CPUPeriod != cfsPeriod {
-			t.Errorf("%q: %+v, %v", s, r, err)
+		var l build.Limits
+		if err := (&limitFlags{cpus: s}).applyCPU(&l); err != nil || l.CPUQuota != want || l.CPUPeriod != cfsPeriod {
+			t.Errorf("%q: %+v, %v", s, l, err)
 		}
 	}
 	for _, bad := range []string{"0", "-1", "0.001", "no", "NaN", "Inf", "1e99", "1,5", " 1", "2097153"} {
@@ -103,13 +104,37 @@ func TestCPUs(t *testing.T) {
 		}
 	}
 	for _, good := range []string{"0", "0-3", "0-3,5", "1,2,3", "7-7", "65535"} {
-		if r, err := resources(func(f *resourceFlags) { f.cpuset = good }); err != nil || r.CpusetCpus != good {
-			t.Errorf("%q: %+v, %v", good, r, err)
+		var l build.Limits
+		if err := (&limitFlags{cpuset: good}).applyCPU(&l); err != nil || l.CPUs != good {
+			t.Errorf("%q: %+v, %v", good, l, err)
 		}
 	}
 	for _, bad := range []string{",", "0,", "-", "3-1", "-1", "1-", "a", "0 1", "0-1-2", "65536", "0\n", "+1"} {
 		if r, err := resources(func(f *resourceFlags) { f.cpuset = bad }); err == nil {
 			t.Errorf("%q is %+v", bad, r)
+		}
+	}
+}
+
+// TestMachine: more than the machine has is refused, and nothing where nobody knows what it has.
+func TestMachine(t *testing.T) {
+	four := online{cpus: "0-3", nodes: "0"}
+	for _, c := range []struct {
+		m                  online
+		cpus, cpuset, mems string
+		want               string
+	}{
+		{four, "4", "0-3", "0", ""},
+		{four, "3.99", "1,3", "", ""},
+		{four, "4.01", "", "", "Range of CPUs is from 0.01 to 4.00, as there are only 4 CPUs available"},
+		{four, "", "3-4", "", "Requested CPUs are not available - requested 3-4, available: 0-3"},
+		{four, "", "", "1", "Requested memory nodes are not available - requested 1, available: 0"},
+		{online{cpus: "0,2-3"}, "", "1", "", "requested 1, available: 0,2-3"},
+		{online{}, "", "77", "5", ""},
+	} {
+		err := c.m.check(c.cpus, c.cpuset, c.mems)
+		if c.want == "" && err != nil || c.want != "" && (err == nil || !strings.Contains(err.Error(), c.want)) {
+			t.Errorf("%+v: %v, want %q", c, err, c.want)
 		}
 	}
 }
