@@ -6,6 +6,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"strings"
+	"syscall"
 )
 
 const diskSize = 40 << 30 // bytes, of a sparse file
@@ -18,6 +19,15 @@ func freshDisk(dir string) (place string, remove func(), err error) {
 	if err := os.MkdirAll(place, 0o755); err != nil {
 		return "", nil, err
 	}
+	unlock, err := alone(dir)
+	if err != nil {
+		return "", nil, err
+	}
+	defer func() {
+		if err != nil {
+			unlock()
+		}
+	}()
 	_ = exec.Command("umount", place).Run() // of a run that was killed
 	f, err := os.Create(file)
 	if err != nil {
@@ -25,6 +35,7 @@ func freshDisk(dir string) (place string, remove func(), err error) {
 	}
 	defer f.Close()
 	remove = func() {
+		defer unlock()
 		if out, err := exec.Command("umount", place).CombinedOutput(); err != nil {
 			fmt.Printf("bench: %s", out)
 			_ = exec.Command("umount", "-l", place).Run()
@@ -41,8 +52,21 @@ func freshDisk(dir string) (place string, remove func(), err error) {
 		if out, err := exec.Command(args[0], args[1:]...).CombinedOutput(); err != nil {
 			os.Remove(file)
 			fmt.Printf("no disk of its own, stores are made in %s: %s: %s\n", dir, args[0], strings.TrimSpace(string(out)))
-			return dir, func() {}, nil
+			return dir, unlock, nil
 		}
 	}
 	return place, remove, nil
+}
+
+// alone keeps others from dir until unlock: a second run would unmount the first one's disk and write over it.
+func alone(dir string) (unlock func(), err error) {
+	f, err := os.Create(filepath.Join(dir, "lock"))
+	if err != nil {
+		return nil, err
+	}
+	if err := syscall.Flock(int(f.Fd()), syscall.LOCK_EX|syscall.LOCK_NB); err != nil {
+		f.Close()
+		return nil, fmt.Errorf("%s: another benchmark is running there: %w", dir, err)
+	}
+	return func() { f.Close() }, nil
 }
