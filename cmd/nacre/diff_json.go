@@ -100,8 +100,11 @@ func (d diffJSON) file(c compare.Change) error {
 	row := jsonFile{Type: "file", Kind: kind, Path: rooted(c.Name), A: jsonObjectOf(c.A), B: jsonObjectOf(c.B)}
 	for _, x := range c.What {
 		j := jsonDifference{What: string(x.What), Attr: x.Attr, A: x.First, B: x.Second, Line: x.Line}
-		if x.What == compare.Content {
+		switch x.What {
+		case compare.Content:
 			j.Offset = &x.Offset
+		case compare.Link:
+			j.A, j.B = linkOf(x.First), linkOf(x.Second)
 		}
 		row.What = append(row.What, j)
 	}

@@ -213,8 +213,18 @@ func otherwise(x compare.Difference) string {
 		return fmt.Sprintf("content from byte %d: %s -> %s", x.Offset, x.First, x.Second)
 	case x.What == compare.Attribute:
 		return fmt.Sprintf("attribute %s: %s -> %s", x.Attr, none(x.First), none(x.Second))
+	case x.What == compare.Link:
+		return fmt.Sprintf("hard link to %s -> %s", none(linkOf(x.First)), none(linkOf(x.Second)))
 	}
 	return fmt.Sprintf("%s %s -> %s", x.What, none(x.First), none(x.Second))
+}
+
+// linkOf is another name of a file, if it has one.
+func linkOf(name string) string {
+	if name == "" {
+		return ""
+	}
+	return rooted(name)
 }
 
 func (d *diffText) end(s diffSum) error {

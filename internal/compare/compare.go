@@ -43,6 +43,7 @@ const (
 	Owner     What = "owner"
 	Time      What = "time"
 	Target    What = "target" // of a symlink, or the other name of a hard link
+	Link      What = "link"   // the first of the other names that a file has; of roots
 	Device    What = "device"
 	Attribute What = "attribute"
 	Opaque    What = "opaque" // whether it hides what the layers below have in it

@@ -41,7 +41,8 @@ const (
 )
 
 // Roots yields what differs between two roots, in their canonical order of names. Content is compared as it is read;
-// of directories no more is kept than what is in those on the way. Errors are those of reading, and end it.
+// of directories no more is kept than what is in those on the way, of files one name for each that has several. Names of one file
+// are told among those that are looked at. Errors are those of reading, and end it.
 func Roots(ctx context.Context, a, b *rootfs.FS, o RootOptions) iter.Seq2[Change, error] {
 	return Below(ctx, a, b, ".", o)
 }
@@ -49,7 +50,7 @@ func Roots(ctx context.Context, a, b *rootfs.FS, o RootOptions) iter.Seq2[Change
 // Below is Roots of one name and what is below it.
 func Below(ctx context.Context, a, b *rootfs.FS, name string, o RootOptions) iter.Seq2[Change, error] {
 	return func(yield func(Change, error) bool) {
-		r := &roots{ctx: ctx, a: a, b: b, o: o, yield: yield}
+		r := &roots{ctx: ctx, a: a, b: b, o: o, yield: yield, firstA: map[uint64]string{}, firstB: map[uint64]string{}}
 		sa, err := a.Entry(name)
 		if err == nil {
 			var sb *layer.Stat
@@ -67,6 +68,8 @@ type roots struct {
 	a, b  *rootfs.FS
 	o     RootOptions
 	yield func(Change, error) bool
+	// The first name of files that have several, of names in both roots, by Stat.Ino.
+	firstA, firstB map[uint64]string
 }
 
 // pair compares what has a name in the roots; false: enough.
@@ -76,14 +79,18 @@ func (r *roots) pair(name string, sa, sb *layer.Stat) bool {
 		part = r.o.Want(name)
 	}
 	dirA, dirB := isDir(sa), isDir(sb)
-	if part == Nothing || r.shared(name, sa, sb) {
+	if part == Nothing {
+		return true
+	}
+	linkA, linkB := r.links(name, sa, sb)
+	if linkA == linkB && r.shared(name, sa, sb) {
 		return true
 	}
 	if err := r.ctx.Err(); err != nil {
 		return r.yield(Change{}, err)
 	}
 	if part == All {
-		c, err := r.change(name, sa, sb)
+		c, err := r.change(name, sa, sb, linkA, linkB)
 		if err != nil {
 			r.yield(Change{}, err)
 			return false
@@ -111,8 +118,28 @@ func (r *roots) shared(name string, sa, sb *layer.Stat) bool {
 	return rootfs.LayerOf(sa) < r.o.Shared
 }
 
-// change is what differs of a name itself; nil: nothing.
-func (r *roots) change(name string, sa, sb *layer.Stat) (*Change, error) {
+// links is the first name of the file that has a name in both roots, in each; empty where this is the first, or the only one.
+// What has a name in one root alone changes nothing for the others.
+func (r *roots) links(name string, sa, sb *layer.Stat) (linkA, linkB string) {
+	if sa == nil || sb == nil || isDir(sa) || isDir(sb) {
+		return "", ""
+	}
+	return first(r.firstA, sa, name), first(r.firstB, sb, name)
+}
+
+func first(seen map[uint64]string, s *layer.Stat, name string) string {
+	if s.Nlink < 2 {
+		return ""
+	}
+	if of, ok := seen[s.Ino]; ok {
+		return of
+	}
+	seen[s.Ino] = name
+	return ""
+}
+
+// change is what differs of a name itself, which is a link of others in each root; nil: nothing.
+func (r *roots) change(name string, sa, sb *layer.Stat, linkA, linkB string) (*Change, error) {
 	c := &Change{Name: name, A: sa, B: sb}
 	if sa == nil && sb == nil {
 		return nil, nil
@@ -120,8 +147,14 @@ func (r *roots) change(name string, sa, sb *layer.Stat) (*Change, error) {
 	if sa == nil || sb == nil {
 		return c, nil
 	}
+	if linkA != linkB {
+		c.What = append(c.What, Difference{Name: name, What: Link, First: linkA, Second: linkB})
+	}
 	if sa.Ino == sb.Ino && rootfs.LayerOf(sa) < r.o.Shared {
-		return nil, nil
+		if len(c.What) == 0 {
+			return nil, nil
+		}
+		return c, nil
 	}
 	x, y := *sa, *sb
 	x.Name, y.Name = name, name

@@ -79,6 +79,46 @@ func TestRoots(t *testing.T) {
 	}
 }
 
+// TestRootsLinks: files with several names are told by their first name that is in both roots.
+func TestRootsLinks(t *testing.T) {
+	linked := write(t, file("a", "x"), hard("b", "a"), hard("c", "a"), file("d", "x"))
+	copied := write(t, file("a", "x"), file("b", "x"), hard("c", "b"), hard("d", "b"))
+	fewer := write(t, file("b", "x"), hard("c", "b"), file("d", "x"))
+	broken := write(t, file("b", "x"))
+	for name, c := range map[string]struct {
+		a, b []*layer.Layer
+		o    RootOptions
+		want []string
+	}{
+		"same":              {a: []*layer.Layer{linked}, b: []*layer.Layer{linked}},
+		"other links":       {a: []*layer.Layer{linked}, b: []*layer.Layer{copied}, want: []string{"C b link a -> ", "C c link a -> b", "C d link  -> b"}},
+		"the first is gone": {a: []*layer.Layer{linked}, b: []*layer.Layer{fewer}, want: []string{"D a"}},
+		"flat":              {a: []*layer.Layer{linked, broken}, b: []*layer.Layer{write(t, file("a", "x"), file("b", "x"), hard("c", "a"), file("d", "x"))}},
+		"copied in a layer": {a: []*layer.Layer{linked}, b: []*layer.Layer{linked, broken}, o: RootOptions{Shared: 1}, want: []string{"C b link a -> "}},
+		"not what is wanted": {a: []*layer.Layer{linked}, b: []*layer.Layer{copied}, o: RootOptions{Want: func(name string) Part {
+			return map[string]Part{".": Inside, "a": All}[name]
+		}}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			var got []string
+			for c, err := range Roots(t.Context(), rootfs.NewFS(c.a...), rootfs.NewFS(c.b...), c.o) {
+				if err != nil {
+					t.Fatal(err)
+				}
+				if c.B == nil {
+					got = append(got, "D "+c.Name)
+				}
+				for _, d := range c.What {
+					got = append(got, fmt.Sprintf("C %s %s %s -> %s", c.Name, d.What, d.First, d.Second))
+				}
+			}
+			if !slices.Equal(got, c.want) {
+				t.Errorf("got  %q\nwant %q", got, c.want)
+			}
+		})
+	}
+}
+
 // TestRootsShared: what only layers have that both roots share is not read, however it came to be there.
 func TestRootsShared(t *testing.T) {
 	base := write(t, file("a/b/c", "x"), file("f", "x"))
