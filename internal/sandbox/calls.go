@@ -21,6 +21,7 @@ type rawCall struct {
 const (
 	callCheck = ^uintptr(0)     // ends the list where the uint32 at args[0] is 0
 	callJump  = ^uintptr(0) - 1 // goes on at the call at args[0]
+	callEqual = ^uintptr(0) - 2 // goes on at the call at args[2] where the word at args[0] is args[1]
 )
 
 const (
@@ -46,9 +47,10 @@ func (c *rawCall) passed() bool {
 
 // calls is a list of calls, and what each is for.
 type calls struct {
-	list []rawCall
-	what []string
-	keep []unsafe.Pointer // what the arguments point to
+	list  []rawCall
+	what  []string
+	keep  []unsafe.Pointer // what the arguments point to
+	image *image           // what they point to in a program of its own; nil: the list is for our memory
 }
 
 // newCalls makes a list that never moves, as its calls are referred to.
@@ -70,11 +72,7 @@ func (l *calls) add(what string, nr uintptr, args ...uintptr) *rawCall {
 }
 
 // text is the address of a string that ends with a NUL.
-func (l *calls) text(s string) uintptr {
-	b := make([]byte, len(s)+1)
-	copy(b, s)
-	return l.pointer(unsafe.Pointer(&b[0]))
-}
+func (l *calls) text(s string) uintptr { return l.bytes(append([]byte(s), 0)) }
 
 // texts is the address of a list of strings that ends with a null pointer, as execve takes it.
 func (l *calls) texts(list []string) uintptr {
@@ -82,7 +80,28 @@ func (l *calls) texts(list []string) uintptr {
 	for i, s := range list {
 		out[i] = l.text(s)
 	}
-	return l.pointer(unsafe.Pointer(&out[0]))
+	return l.bytes(unsafe.Slice((*byte)(unsafe.Pointer(&out[0])), len(out)*int(unsafe.Sizeof(out[0]))))
+}
+
+// bytes is the address of bytes, which nobody changes.
+func (l *calls) bytes(b []byte) uintptr {
+	if l.image != nil {
+		return l.image.add(b)
+	}
+	return l.pointer(unsafe.Pointer(unsafe.SliceData(b)))
+}
+
+// place is the address of something without pointers.
+func place[T any](l *calls, v *T) uintptr {
+	return l.bytes(unsafe.Slice((*byte)(unsafe.Pointer(v)), unsafe.Sizeof(*v)))
+}
+
+// filter is the address of a program for seccomp(2).
+func (l *calls) filter(program []byte) uintptr {
+	return place(l, &struct { // struct sock_fprog
+		length  uint16
+		program uintptr
+	}{uint16(len(program) / 8), l.bytes(program)})
 }
 
 // pointer is the address of something that lives as long as the list.

@@ -3,8 +3,10 @@
 package sandbox
 
 const (
-	haveCalls = false
-	machine   = 0
+	haveCalls  = false
+	elfMachine = 0
 )
 
 func cloneCalls(uintptr, *uint32, *rawCall) uintptr { panic("no calls on this architecture") }
+
+func machineAddress() *byte { panic("no calls on this architecture") }

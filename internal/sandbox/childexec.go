@@ -69,22 +69,31 @@ func (c *child) enterCwd() error {
 		err = unix.Fchdir(fd)
 	}
 	if err != nil {
-		start := fail("enter working directory "+c.Cwd, bare(err))
-		switch {
-		case errors.Is(err, unix.EACCES), c.joined && !errors.Is(err, unix.ENOENT):
-			start.Code = CodeNotExecutable
-		case c.joined:
-			start.Code = CodeNotFound
-		}
-		return start
+		return c.cwdNotEntered(err)
 	}
 	// A directory outside of the root has no path.
 	buf := make([]byte, unix.PathMax)
 	n, err := unix.Getcwd(buf)
 	if err != nil || n < 1 || buf[0] != '/' {
-		return fail("enter working directory "+c.Cwd, errors.New("it is outside of the root"))
+		return c.cwdOutside()
 	}
 	return nil
+}
+
+// cwdNotEntered says why the working directory was not entered, with the exit code Docker gives.
+func (c *child) cwdNotEntered(err error) error {
+	start := fail("enter working directory "+c.Cwd, bare(err))
+	switch {
+	case errors.Is(err, unix.EACCES), c.joined && !errors.Is(err, unix.ENOENT):
+		start.Code = CodeNotExecutable
+	case c.joined:
+		start.Code = CodeNotFound
+	}
+	return start
+}
+
+func (c *child) cwdOutside() error {
+	return fail("enter working directory "+c.Cwd, errors.New("it is outside of the root"))
 }
 
 // openCwd opens the working directory, made if need be.

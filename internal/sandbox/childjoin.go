@@ -52,11 +52,13 @@ func (c *child) openTerminals() error {
 		return fail("open /dev/pts", err)
 	}
 	if st.Type != unix.DEVPTS_SUPER_MAGIC {
-		return fail("open /dev/pts", errors.New("it is no file system of terminals"))
+		return fail("open /dev/pts", errNoTerminals)
 	}
 	c.pts = fd
 	return nil
 }
+
+var errNoTerminals = errors.New("it is no file system of terminals")
 
 // findRoot finds out which mount is the root: see owners.go.
 func (c *child) findRoot() error {

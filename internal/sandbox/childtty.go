@@ -38,7 +38,7 @@ func (c *child) openTerminal() (master, slave int, err error) {
 	if c.pts < 0 {
 		return -1, -1, fail("open terminal", unix.ENODEV) // no devpts in the spec
 	}
-	if master, err = unix.Openat(c.pts, "ptmx", unix.O_RDWR|unix.O_NOCTTY|unix.O_CLOEXEC, 0); err != nil {
+	if master, err = c.openPts("ptmx"); err != nil {
 		return -1, -1, fail("open terminal", err)
 	}
 	if slave, err = c.openSlave(master); err != nil {
@@ -46,6 +46,16 @@ func (c *child) openTerminal() (master, slave int, err error) {
 		return -1, -1, err
 	}
 	return master, slave, nil
+}
+
+// openPts opens what is in /dev/pts itself, and not what somebody has mounted there.
+func (c *child) openPts(name string) (int, error) {
+	how := openPtsHow()
+	return unix.Openat2(c.pts, name, &how)
+}
+
+func openPtsHow() unix.OpenHow {
+	return unix.OpenHow{Flags: unix.O_RDWR | unix.O_NOCTTY | unix.O_CLOEXEC, Resolve: unix.RESOLVE_BENEATH | unix.RESOLVE_NO_SYMLINKS | unix.RESOLVE_NO_XDEV}
 }
 
 // openSlave opens the side of a terminal that is the process's.
@@ -63,7 +73,7 @@ func (c *child) openSlave(master int) (slave int, err error) {
 		return -1, fail("open terminal", err)
 	}
 	name := strconv.Itoa(number)
-	if slave, err = unix.Openat(c.pts, name, unix.O_RDWR|unix.O_NOCTTY|unix.O_CLOEXEC, 0); err != nil {
+	if slave, err = c.openPts(name); err != nil {
 		return -1, fail("open terminal", err)
 	}
 	if err = unix.Fchown(slave, int(c.User.UID), -1); err != nil {
@@ -113,7 +123,10 @@ func (c *child) consoleNode() (int, error) {
 	return c.openNode("/dev/console")
 }
 
-func setSize(fd int, s Size) error {
+func setSize(fd int, s Size) error { return unix.IoctlSetWinsize(fd, unix.TIOCSWINSZ, s.kernel()) }
+
+// kernel is how ioctl(2) takes it.
+func (s Size) kernel() *unix.Winsize {
 	clip := func(n int) uint16 { return uint16(min(max(n, 0), 1<<16-1)) }
-	return unix.IoctlSetWinsize(fd, unix.TIOCSWINSZ, &unix.Winsize{Col: clip(s.Width), Row: clip(s.Height)})
+	return &unix.Winsize{Col: clip(s.Width), Row: clip(s.Height)}
 }

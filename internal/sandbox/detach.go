@@ -84,10 +84,7 @@ func ExecDetached(ctx context.Context, c ExecConfig, d Detach) (Detached, error)
 	p.Outlives = true
 	r := runner{plan: p, joined: true, Config: &Config{Spec: &specs.Spec{Process: c.Process, Linux: &specs.Linux{}}}}
 	err = r.detach(ctx, d, func(context.Context) error {
-		if r.launched, err = joinProcess(c.Pid); err != nil {
-			return err
-		}
-		return r.admit(c.Cgroups)
+		return r.join(c.Pid, c.Cgroups)
 	})
 	if err != nil {
 		return Detached{}, err

@@ -1,6 +1,9 @@
 package sandbox
 
 import (
+	"encoding/binary"
+	"fmt"
+	"strconv"
 	"strings"
 	"unsafe"
 
@@ -20,17 +23,24 @@ func (t *thread) giveUp() error {
 	resetAllSignals(l)
 	// A session keyring of its own: the one inherited is ours.
 	l.add("session keyring", unix.SYS_KEYCTL, unix.KEYCTL_JOIN_SESSION_KEYRING).pass = passAll
-	for _, r := range t.plan.Rlimits {
-		limit := &unix.Rlimit{Cur: r.Soft, Max: r.Hard}
-		l.add("set resource limit "+strings.Fields(rlimitNames)[r.Resource],
-			unix.SYS_PRLIMIT64, 0, uintptr(r.Resource), l.pointer(unsafe.Pointer(limit)), 0)
+	l.limit(t.plan.Rlimits)
+	now, err := allowed()
+	if err != nil {
+		return fail("become user", err)
 	}
-	if err := t.becomeUser(l); err != nil {
-		return err
-	}
+	l.becomeUser(&t.child, now)
 	t.dieWithThread(l) // changing the user undid it
 	t.execute(l, names)
 	return nil
+}
+
+// limit sets resource limits.
+func (l *calls) limit(limits []rlimit) {
+	for _, r := range limits {
+		limit := &unix.Rlimit{Cur: r.Soft, Max: r.Hard}
+		l.add("set resource limit "+strings.Fields(rlimitNames)[r.Resource],
+			unix.SYS_PRLIMIT64, 0, uintptr(r.Resource), place(l, limit), 0)
+	}
 }
 
 // part has the process keep nothing of ours but its three streams.
@@ -48,16 +58,17 @@ func (t *thread) part(l *calls) {
 
 // resetAllSignals: see resetSignals. Only then they are let through.
 func resetAllSignals(l *calls) {
-	byDefault := l.pointer(unsafe.Pointer(new([4]uint64))) // struct sigaction
+	byDefault := place(l, new([4]uint64)) // struct sigaction
 	for sig := uintptr(1); sig <= 64; sig++ {
 		l.add("reset signals", unix.SYS_RT_SIGACTION, sig, byDefault, 0, 8).pass = passAll
 	}
-	none := l.pointer(unsafe.Pointer(new(unix.Sigset_t)))
+	none := place(l, new(unix.Sigset_t))
 	l.add("reset signals", unix.SYS_RT_SIGPROCMASK, unix.SIG_SETMASK, none, 0, 8)
 }
 
-func (t *thread) becomeUser(l *calls) error {
-	c := &t.child
+// becomeUser has the process have the rights that a child has in the end; now are the capabilities that it may have
+// until then.
+func (l *calls) becomeUser(c *child, now capSets) {
 	for n := range uintptr(64) {
 		if c.Caps.Bounding&(1<<n) == 0 {
 			// The kernel may know less capabilities.
@@ -66,39 +77,44 @@ func (t *thread) becomeUser(l *calls) error {
 	}
 	const become = "become user"
 	l.add(become, unix.SYS_PRCTL, unix.PR_SET_KEEPCAPS, 1, 0, 0, 0)
-	groups := append([]uint32{}, c.User.Groups...)
-	l.add(become, unix.SYS_SETGROUPS, uintptr(len(groups)), l.pointer(unsafe.Pointer(unsafe.SliceData(groups))))
-	gid, uid := uintptr(c.User.GID), uintptr(c.User.UID)
-	l.add(become, unix.SYS_SETRESGID, gid, gid, gid)
-	l.add(become, unix.SYS_SETRESUID, uid, uid, uid)
-	l.add(become, unix.SYS_UMASK, uintptr(c.User.Umask))
-	now, err := allowed()
-	if err != nil {
-		return fail(become, err)
+	if !c.NoSetgroups {
+		var groups []byte
+		for _, g := range c.User.Groups {
+			groups = binary.NativeEndian.AppendUint32(groups, g)
+		}
+		l.add(become+": set groups "+fmt.Sprint(c.User.Groups), unix.SYS_SETGROUPS, uintptr(len(c.User.Groups)), l.bytes(append(groups, 0)))
 	}
+	gid, uid := uintptr(c.User.GID), uintptr(c.User.UID)
+	l.add(become+": set gid "+strconv.Itoa(int(c.User.GID)), unix.SYS_SETRESGID, gid, gid, gid)
+	l.add(become+": set uid "+strconv.Itoa(int(c.User.UID)), unix.SYS_SETRESUID, uid, uid, uid)
+	l.hide() // which another uid may have undone (suid_dumpable of proc_sys_fs(5))
+	l.add(become, unix.SYS_UMASK, uintptr(c.User.Umask))
 	l.capset(become, now)
 	if c.NoNewPriv {
 		l.add("set no_new_privs", unix.SYS_PRCTL, unix.PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0)
 	}
 	if len(c.Filter) > 0 {
-		prog := l.pointer(unsafe.Pointer(c.filterProgram()))
-		l.add("load seccomp filter", unix.SYS_SECCOMP, unix.SECCOMP_SET_MODE_FILTER, uintptr(c.FilterFlags), prog)
+		l.add("load seccomp filter", unix.SYS_SECCOMP, unix.SECCOMP_SET_MODE_FILTER, uintptr(c.FilterFlags), l.filter(c.Filter))
 	}
 	const set = "set capabilities"
 	l.add(set, unix.SYS_PRCTL, unix.PR_SET_KEEPCAPS, 0, 0, 0, 0)
 	l.capset(set, c.Caps)
 	l.add(set, unix.SYS_PRCTL, unix.PR_CAP_AMBIENT, unix.PR_CAP_AMBIENT_CLEAR_ALL, 0, 0, 0)
 	for n := range uintptr(lastCap + 1) {
-		if c.Caps.Ambient&(1<<n) != 0 {
+		if c.Caps.Ambient&c.Caps.Permitted&c.Caps.Inheritable&(1<<n) != 0 { // see setCaps
 			l.add(set, unix.SYS_PRCTL, unix.PR_CAP_AMBIENT, unix.PR_CAP_AMBIENT_RAISE, n, 0, 0)
 		}
 	}
-	return nil
+}
+
+// hide keeps other processes from looking into this one.
+func (l *calls) hide() {
+	l.add("hide", unix.SYS_PRCTL, unix.PR_SET_DUMPABLE, 0, 0, 0, 0)
 }
 
 func (l *calls) capset(what string, s capSets) {
 	head, data := s.kernel()
-	l.add(what, unix.SYS_CAPSET, l.pointer(unsafe.Pointer(head)), l.pointer(unsafe.Pointer(data)))
+	l.add(what, unix.SYS_CAPSET, place(l, head), place(l, data))
 }
 
 const atCwd = ^uintptr(99) // AT_FDCWD

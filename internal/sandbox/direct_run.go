@@ -222,6 +222,10 @@ type program struct {
 	name         string
 	execve, stat *rawCall
 	info         *unix.Stat_t
+
+	// Of an entrance: where its memory has info, and what ends it when there is no use in going on.
+	infoAt uintptr
+	end    *rawCall
 }
 
 // there tells whether the file is there, for all that the process can see.

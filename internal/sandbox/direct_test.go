@@ -123,7 +123,7 @@ func withLoader(loader string) string {
 	copy(b, "\x7fELF\x02\x01\x01")
 	order := binary.LittleEndian
 	order.PutUint16(b[16:], 2)
-	order.PutUint16(b[18:], machine)
+	order.PutUint16(b[18:], elfMachine)
 	order.PutUint64(b[32:], 64)
 	order.PutUint16(b[54:], 56)
 	order.PutUint16(b[56:], 1)

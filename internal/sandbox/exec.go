@@ -41,9 +41,9 @@ type ExecConfig struct {
 // Exec runs a process in the namespaces of one that runs, confined as Process and Seccomp say, and waits for
 // its end. It is as Run, and ends with the sandbox.
 //
-// Nothing of ours can be got at by what runs in the sandbox: the copy of this program that joins the
-// namespaces is executed from a mount that is read-only and nowhere in the file system, cannot be traced, and
-// has no descriptors but its own.
+// Nothing of ours can be got at by what runs in the sandbox. What enters it has none of our memory nor of our descriptors,
+// is a file that nobody can write to, and cannot be looked into: see entrance. Where that cannot be had a copy of this
+// program joins the namespaces, executed from a mount that is read-only and nowhere in the file system.
 func Exec(ctx context.Context, c ExecConfig) (Status, error) {
 	if ctx.Err() != nil {
 		return Status{}, context.Cause(ctx)
@@ -63,15 +63,28 @@ func Exec(ctx context.Context, c ExecConfig) (Status, error) {
 		return Status{}, fail("exec", err)
 	}
 	p.OwnStdio = r.streams.own
-	if r.launched, err = joinProcess(c.Pid); err == nil {
-		err = r.admit(c.Cgroups)
-	}
-	if err != nil {
+	if err := r.join(c.Pid, c.Cgroups); err != nil {
 		r.streams.abandon()
+		if start, ok := errors.AsType[*StartError](err); ok {
+			return Status{}, start
+		}
 		return Status{}, fail("enter the container", err)
 	}
 	r.streams.closeTheirs()
 	return r.follow(ctx)
+}
+
+// join starts the process in the sandbox of another.
+func (r *runner) join(pid int, cgroups []string) (err error) {
+	if enters(r.plan) {
+		if err := r.enter(pid, cgroups); !errors.Is(err, errNotDirect) {
+			return err
+		}
+	}
+	if r.launched, err = joinProcess(pid); err != nil {
+		return err
+	}
+	return r.admit(cgroups)
 }
 
 // admit makes the copy a member of the cgroups and tells it what to do.

@@ -100,18 +100,12 @@ func newJoining(pid int) (j *joining, files []int, err error) {
 		j.fail(err)
 		return uintptr(fd)
 	}
-	fd, err := unix.PidfdOpen(pid, 0)
+	o, err := openOther(pid)
 	if err != nil {
-		return nil, nil, fmt.Errorf("process %d: %w", pid, err)
+		return nil, nil, err
 	}
-	defer unix.Close(fd)
-	j.pidfd = open(fd, nil)
-	if err := j.namespaces(pid); err != nil {
-		return nil, files, err
-	}
-	if err := unix.PidfdSendSignal(fd, 0, nil, 0); err != nil { // else these were another's
-		return nil, files, fmt.Errorf("process %d: %w", pid, err)
-	}
+	defer unix.Close(o.pidfd)
+	j.pidfd, j.flags, j.root = open(o.pidfd, nil), uintptr(o.flags), o.root
 	exe, err := selfExe()
 	if err != nil {
 		return nil, files, err
@@ -145,9 +139,30 @@ func (j *joining) fail(err error) {
 	}
 }
 
-// namespaces finds out which namespaces of the process are not ours.
-func (j *joining) namespaces(pid int) error {
-	for kind, flag := range map[string]uintptr{
+// other is a process whose namespaces are to be entered.
+type other struct {
+	pidfd, flags int  // setns(2)
+	root         bool // who enters them becomes their root before anything else
+}
+
+// openOther finds out which namespaces of a process are not ours. The caller closes pidfd.
+func openOther(pid int) (o other, err error) {
+	if o.pidfd, err = unix.PidfdOpen(pid, 0); err != nil {
+		return o, fmt.Errorf("process %d: %w", pid, err)
+	}
+	if err = o.namespaces(pid); err == nil {
+		if err = unix.PidfdSendSignal(o.pidfd, 0, nil, 0); err != nil { // else these were another's
+			err = fmt.Errorf("process %d: %w", pid, err)
+		}
+	}
+	if err != nil {
+		unix.Close(o.pidfd)
+	}
+	return o, err
+}
+
+func (o *other) namespaces(pid int) error {
+	for kind, flag := range map[string]int{
 		"user": unix.CLONE_NEWUSER, "mnt": unix.CLONE_NEWNS, "pid": unix.CLONE_NEWPID, "net": unix.CLONE_NEWNET,
 		"ipc": unix.CLONE_NEWIPC, "uts": unix.CLONE_NEWUTS, "cgroup": unix.CLONE_NEWCGROUP,
 	} {
@@ -155,11 +170,11 @@ func (j *joining) namespaces(pid int) error {
 			return fmt.Errorf("namespaces of process %d: %w", pid, err)
 		}
 		if !sameNamespace(pid, kind) {
-			j.flags |= flag
+			o.flags |= flag
 		}
 	}
-	j.root = j.flags&unix.CLONE_NEWUSER != 0
-	if j.flags&unix.CLONE_NEWNS == 0 {
+	o.root = o.flags&unix.CLONE_NEWUSER != 0
+	if o.flags&unix.CLONE_NEWNS == 0 {
 		return errors.New("it has no mount namespace of its own")
 	}
 	return nil

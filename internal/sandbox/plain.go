@@ -90,7 +90,7 @@ const interpreterHeader = 3 // PT_INTERP
 // file of the root.
 func (c *child) plainELF(start []byte) error {
 	order := binary.LittleEndian
-	if len(start) < 64 || string(start[:6]) != "\x7fELF\x02\x01" || order.Uint16(start[18:]) != machine {
+	if len(start) < 64 || string(start[:6]) != "\x7fELF\x02\x01" || order.Uint16(start[18:]) != elfMachine {
 		return errNotDirect
 	}
 	at, size, count := order.Uint64(start[32:]), uint64(order.Uint16(start[54:])), uint64(order.Uint16(start[56:]))
