@@ -225,6 +225,14 @@ func TestEscape(t *testing.T) {
 		s.build(t, "tried", writeFiles(t, map[string]string{"Dockerfile": "FROM tricks\n" + dockerEnv(w.facts) + "RUN /escape try >/outcomes\n"}))
 		noneThrough(t, s.ok(t, "run", "--rm", "--network", "none", "tried", "cat", "/outcomes"))
 	})
+	t.Run("health check", func(t *testing.T) {
+		t.Parallel()
+		s.ok(t, slices.Concat([]string{"run", "-d", "--name", "checked", "--network", "none", "--health-interval", "1s", "--health-timeout", "5m",
+			"--health-cmd", "/escape try >/trying && mv /trying /tried"}, w.env("tricks", "sleep", "1000"))...)
+		t.Cleanup(func() { s.run(t, "rm", "-f", "checked") })
+		until(t, "the check", func() bool { return s.run(t, "exec", "checked", "test", "-e", "/tried").code == 0 })
+		noneThrough(t, s.ok(t, "exec", "checked", "cat", "/tried"))
+	})
 	t.Run("outside", func(t *testing.T) {
 		t.Parallel()
 		w.controls(t)
