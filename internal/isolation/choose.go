@@ -124,6 +124,9 @@ func (c *Choice) try(kind, want Kind) *RefusedError {
 
 // forbidden asks the switches that administrators have against user namespaces.
 func forbidden() (why, hint string) {
+	if old := tooOld(); old != "" {
+		return old, ""
+	}
 	for _, s := range []struct{ file, off, hint string }{
 		{"/proc/sys/kernel/unprivileged_userns_clone", "0", "sysctl -w kernel.unprivileged_userns_clone=1"},
 		{"/proc/sys/user/max_user_namespaces", "0", "sysctl -w user.max_user_namespaces=15000"},

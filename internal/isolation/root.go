@@ -54,6 +54,9 @@ func cannotMount() (why, hint string) {
 	if len(lacking([]capability{{unix.CAP_SYS_ADMIN, "CAP_SYS_ADMIN"}})) > 0 {
 		return "root has no CAP_SYS_ADMIN, as in a container with default rights: unshare and mount are refused", mountHint
 	}
+	if old := tooOld(); old != "" {
+		return old, ""
+	}
 	const filtered = 2 // SECCOMP_MODE_FILTER
 	if mode, err := unix.PrctlRetInt(unix.PR_GET_SECCOMP, 0, 0, 0, 0); err != nil || mode != filtered {
 		return "", ""
@@ -62,6 +65,14 @@ func cannotMount() (why, hint string) {
 		return step + " is refused: " + err.Error(), mountHint
 	}
 	return "", ""
+}
+
+// tooOld says that this kernel lacks what every mount of a container takes. It is asked for nothing, on no descriptor.
+func tooOld() string {
+	if err := unix.MountSetattr(-1, "", unix.AT_EMPTY_PATH, &unix.MountAttr{}); err == unix.ENOSYS {
+		return "the kernel is older than Linux 5.12 (it has no mount_setattr)"
+	}
+	return ""
 }
 
 // tryMounts makes a mount namespace and changes a mount in it, on a thread that ends.

@@ -113,10 +113,10 @@ func (m Mount) ways(aside string) []func(Mount, string) error {
 }
 
 // worthAnother tells whether an error may come from a kernel that does not know
-// this way, rather than from what was to be mounted. EOPNOTSUPP is what overlay says
-// of a descriptor before Linux 6.5.
+// this way, rather than from what was to be mounted. EBADF is what fsconfig
+// says of a descriptor of a path before Linux 6.13, and EOPNOTSUPP what overlay says of any before 6.5.
 func worthAnother(err error) bool {
-	return errors.Is(err, unix.EINVAL) || errors.Is(err, unix.ENOSYS) || errors.Is(err, unix.EOPNOTSUPP)
+	return errors.Is(err, unix.EINVAL) || errors.Is(err, unix.ENOSYS) || errors.Is(err, unix.EOPNOTSUPP) || errors.Is(err, unix.EBADF)
 }
 
 // attachPlain is for no layers: what is written is all there is.

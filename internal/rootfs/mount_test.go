@@ -277,6 +277,7 @@ func TestOldKernels(t *testing.T) {
 		unix.ENOSYS:     true, // no fsopen
 		unix.EINVAL:     true, // overlay before 6.8 knows no lowerdir+
 		unix.EOPNOTSUPP: true, // and before 6.5 no descriptor
+		unix.EBADF:      true, // fsconfig before 6.13 takes no descriptor of a path
 		unix.EPERM:      false,
 		unix.ENOENT:     false,
 		unix.ELOOP:      false,

@@ -32,7 +32,7 @@ func (c *child) becomeUser() error {
 		return err
 	}
 	// All but the three standard descriptors end here.
-	if err := unix.CloseRange(3, ^uint(0), unix.CLOSE_RANGE_CLOEXEC); err != nil {
+	if err := closeOnExec(); err != nil {
 		return fail("close descriptors", err)
 	}
 	if err := c.dropBounding(); err != nil {

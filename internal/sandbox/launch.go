@@ -136,7 +136,25 @@ func (l *launched) give(p *plan, stdio [3]*os.File, mounts ...int) error {
 // OwnDescriptors has nothing that is open here but the standard streams be open in what this process starts, unless it is
 // handed over on purpose. Our own descriptors are like that; but whoever started us may have left a directory open, or a
 // lock. It comes before the first copy of this program that outlives us or enters a sandbox.
-var OwnDescriptors = sync.OnceFunc(func() { unix.CloseRange(3, ^uint(0), unix.CLOSE_RANGE_CLOEXEC) })
+var OwnDescriptors = sync.OnceFunc(func() { closeOnExec() })
+
+// closeOnExec has all descriptors but the three standard ones end where another program begins.
+func closeOnExec() error {
+	const most = 1 << 20 // fs.nr_open, unless somebody changes it
+	err := unix.CloseRange(3, ^uint(0), unix.CLOSE_RANGE_CLOEXEC)
+	if err != unix.EINVAL && err != unix.ENOSYS {
+		return err
+	}
+	for fd := range most { // Linux before 5.11. The limit of descriptors may be a new one already, and lower than what is open.
+		if fd < 3 {
+			continue
+		}
+		if _, err := unix.FcntlInt(uintptr(fd), unix.F_SETFD, unix.FD_CLOEXEC); err != nil && err != unix.EBADF {
+			return err
+		}
+	}
+	return nil
+}
 
 // devNull is open for good: every copy starts with it as its standard streams.
 var devNull = sync.OnceValues(func() (*os.File, error) { return os.OpenFile(os.DevNull, os.O_RDWR, 0) })

@@ -30,7 +30,8 @@ system() {
 	printf '#!/bin/sh\nexec /usr/sbin/modprobe -d /modules "$@"\n' >/etc/modprobe.vm
 	chmod 755 /etc/modprobe.vm
 	echo /etc/modprobe.vm >/proc/sys/kernel/modprobe
-	for m in loop erofs; do /etc/modprobe.vm $m; done
+	for m in loop erofs tun; do /etc/modprobe.vm $m; done
+	chmod 666 /dev/net/tun
 
 	printf '%s\n' root:x:0:0:root:/root:/bin/bash nobody:x:65534:65534::/nonexistent:/bin/false \
 		nacre-test:x:990:990::/home/nacre-test:/bin/bash nacre-one:x:991:991::/home/nacre-one:/bin/bash >/etc/passwd
@@ -87,6 +88,9 @@ done
 if [ "$src" = --check ]; then
 	src=$(cd "$here/../.." && pwd)
 	cd "$(mktemp -d)" || exit
+	chmod 755 .
+	exec 9>&2 # what is traced is no part of what commands say
+	BASH_XTRACEFD=9
 	set -eux -o pipefail
 	"$1"
 	clean

@@ -3,7 +3,6 @@
 # chain N: a Dockerfile of so many layers on busybox.
 chain() {
 	local i
-	mkdir -p chain
 	echo FROM busybox
 	for i in $(seq "$(($1 - 1))"); do
 		echo "$i" >"chain/f$i"
@@ -15,6 +14,7 @@ many() { # many USER
 	local n who=(as "$1")
 	[ "$1" != root ] || who=()
 	for n in 1 60 200; do
+		mkdir chain
 		chain $n >chain/Dockerfile
 		chmod -R a+rX chain
 		"${who[@]}" nacre build -q -t chain$n "$PWD/chain"
@@ -22,7 +22,7 @@ many() { # many USER
 		rm -r chain
 	done
 	# and one more, of a step and of a commit
-	mkdir -p chain
+	mkdir chain
 	printf 'FROM chain200\nRUN rm /d/f7 && echo new >/d/f8\n' >chain/Dockerfile
 	chmod -R a+rX chain
 	"${who[@]}" nacre build -q -t more "$PWD/chain"
@@ -30,9 +30,9 @@ many() { # many USER
 	rm -r chain
 }
 
-images_layers() { mkdir -p chain; many root; }
-images_layers_user() { usable nacre-test; mkdir -p chain; many nacre-test; }
-images_layers_one() { usable nacre-one; mkdir -p chain; many nacre-one; }
+images_layers() { many root; }
+images_layers_user() { usable nacre-test; many nacre-test; }
+images_layers_one() { usable nacre-one; many nacre-one; }
 
 images_too_many() {
 	mkdir -p chain
@@ -91,4 +91,13 @@ images_apparmor() {
 	is unconfined inside 'cat /proc/self/attr/current'
 	ends 0 nacre run --rm --security-opt apparmor=unconfined busybox true
 	ends 125 nacre run --rm --security-opt apparmor=mine busybox true
+}
+
+# A user namespace of its own, by mounts that show other ids.
+images_userns() {
+	is '0 root' nacre run --rm --userns=auto busybox sh -c 'echo $(id -u) $(stat -c %U /bin)'
+	ends 1 nacre run --rm --userns=auto busybox sh -c 'grep -q "^ *0 *0 " /proc/self/uid_map'
+	nacre run --rm --userns=auto -v data:/data busybox touch /data/x
+	is 0 nacre run --rm -v data:/data busybox stat -c %u /data/x
+	nacre volume rm data
 }
