@@ -27,7 +27,7 @@ func cutFilter(s string) (key, value string, err error) {
 // an image those of its names that fit. Filters all have to fit, but of patterns one.
 func (a *app) imageFilter(ctx context.Context, f imagesFlags, args []string) (func(*store.Image) bool, error) {
 	var tests []func(*store.Image) bool
-	patterns := slices.Clone(args)
+	patterns := slices.DeleteFunc(slices.Clone(args), func(s string) bool { return s == "" }) // as docker has it
 	all := f.all
 	for _, filter := range f.filters {
 		key, value, err := cutFilter(filter)

@@ -49,6 +49,7 @@ type inspection struct {
 	l       *manifest.Lists
 	r       registry.Reader
 	verbose bool
+	local   bool // a list that was made here: what it lists is called as it was found
 }
 
 // any shows what name means: docker's order is a list made here, then the registry.
@@ -63,6 +64,7 @@ func (i inspection) any(ctx context.Context, name string) error {
 		if err != nil {
 			return err
 		}
+		i.local = true
 		return i.show(ctx, ref, d)
 	}
 	if err != nil && !errors.Is(err, registry.ErrAbsent) && !errors.Is(err, manifest.ErrNotList) {
@@ -120,6 +122,7 @@ func (i inspection) show(ctx context.Context, ref registry.Ref, d registry.Descr
 		if err != nil {
 			return err
 		}
+		one.Ref = ref.String()
 		return i.print(one, "\t")
 	}
 	x, err := image.ParseIndex(data)
@@ -141,6 +144,7 @@ func (i inspection) show(ctx context.Context, ref registry.Ref, d registry.Descr
 type manifestDetail struct {
 	Ref              string
 	Descriptor       image.Descriptor
+	Raw              []byte
 	SchemaV2Manifest json.RawMessage `json:",omitempty"`
 	OCIManifest      json.RawMessage `json:",omitempty"`
 }
@@ -160,7 +164,12 @@ func (i inspection) describe(ctx context.Context, ref registry.Ref, d registry.D
 		}
 	}
 	ref.Digest = d.Digest
-	v := manifestDetail{Ref: ref.String(), Descriptor: d}
+	v := manifestDetail{Ref: ref.String(), Descriptor: d, Raw: data}
+	if s := i.a.opened; s != nil && i.local {
+		if found, err := s.Origins(ctx, d.Digest); err == nil && len(found) > 0 {
+			v.Ref = found[0].String()
+		}
+	}
 	if d.MediaType == image.TypeDockerManifest {
 		v.SchemaV2Manifest = data
 	} else {
