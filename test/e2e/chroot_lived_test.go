@@ -104,8 +104,7 @@ func TestChrootReal(t *testing.T) {
 // TestChrootBytes: a stage's root is unpacked once. Twenty steps write what one writes, but for their own changes.
 func TestChrootBytes(t *testing.T) {
 	t.Parallel()
-	s := newStore(t)
-	s.importBase(t, "debian")
+	s := shared.store(t, "debian")
 	base := fileSize(t, baseTar(t, "debian"))
 	s.wrap = []string{"sh", "-c", `"$@" >&2; code=$?; cat /proc/$$/io; exit $code`, "sh"}
 	written := func(steps int) int {

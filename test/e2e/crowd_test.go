@@ -16,7 +16,7 @@ import (
 	"testing"
 	"time"
 
-	_ "modernc.org/sqlite" // for collectPushed
+	_ "modernc.org/sqlite" // for store.db
 )
 
 // crowdSize is how many processes are at work on one store at any time.
@@ -208,6 +208,7 @@ func (s *store) wantNothingElse(t *testing.T, seen traces) {
 	s.collectPushed(t)
 	s.check(t)
 	s.left(t, seen)
+	s.wantNoRows(t)
 	for _, dir := range []string{"blobs/sha256", "blobs/sha512", "layers", "trees", "partial", "contexts", "caches", "volumes"} {
 		if names, _ := os.ReadDir(filepath.Join(s.root, dir)); len(names) > 0 {
 			t.Errorf("%s is left with %d entries, such as %s", dir, len(names), names[0].Name())
@@ -221,15 +222,33 @@ func (s *store) wantNothingElse(t *testing.T, seen traces) {
 // collectPushed removes what was pushed to a store and has no name any more, as if the time were over that it stays for.
 func (s *store) collectPushed(t *testing.T) {
 	t.Helper()
+	if _, err := s.db(t).Exec("UPDATE part SET until = 1"); err != nil {
+		t.Fatal(err)
+	}
+	s.ok(t, "serve", "gc")
+}
+
+// wantNoRows looks for records in an empty store: leases, names, where something was.
+func (s *store) wantNoRows(t *testing.T) {
+	t.Helper()
+	db := s.db(t)
+	for _, table := range []string{"blob", "layer", "edge", "image", "name", "cache", "lease", "pin", "form", "remade", "part", "claim", "referrer", "container", "origin"} {
+		var n int
+		if err := db.QueryRow("SELECT count(*) FROM " + table).Scan(&n); err != nil || n > 0 {
+			t.Errorf("table %s has %d rows, %v", table, n, err)
+		}
+	}
+}
+
+// db is the database of a store.
+func (s *store) db(t *testing.T) *sql.DB {
+	t.Helper()
 	db, err := sql.Open("sqlite", filepath.Join(s.root, "nacre.db"))
 	if err != nil {
 		t.Fatal(err)
 	}
-	_, err = db.Exec("UPDATE part SET until = 1")
-	if cerr := db.Close(); err != nil || cerr != nil {
-		t.Fatal(err, cerr)
-	}
-	s.ok(t, "serve", "gc")
+	t.Cleanup(func() { db.Close() })
+	return db
 }
 
 // worker is one of the crowd: it runs one command after the other.

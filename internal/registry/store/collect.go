@@ -259,7 +259,7 @@ const reach = `
 		UNION SELECT config FROM way JOIN remade ON src = d)`
 
 // collectSlice is how long collectAll lets others wait who want to write, at least: looking for what is unneeded takes
-// part of it, and goes over everything each time. They wait for ten seconds (openDB).
+// part of it, and goes over everything each time. They do not wait for ever (openDB).
 const collectSlice = 500 * time.Millisecond
 
 // collectAll removes all that nothing needs, manifests first. It can be much, and goes in several transactions then.

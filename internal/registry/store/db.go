@@ -34,8 +34,9 @@ const walPages = 400
 // itself is made by the first statement.
 func openDB(ctx context.Context, root string, readOnly bool) (*sql.DB, error) {
 	q := url.Values{
-		// Writers queue for longer than any transaction here lasts.
-		"_busy_timeout": {"10000"},
+		// Writers queue for longer than any transaction here lasts, and it is not the one that waits longest who is next: on
+		// a machine with forty processes for each processor ten seconds were too few for eight builds at once.
+		"_busy_timeout": {"60000"},
 		// NORMAL: a commit is in the WAL's page cache; kill -9 loses nothing, power loss may
 		// lose the last commits but never tears one. Names are committed with FULL.
 		"_synchronous": {"NORMAL"},
