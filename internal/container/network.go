@@ -24,7 +24,7 @@ func (p *parts) addNetwork(ctx context.Context) error {
 	p.network = n
 	n.Apply(p.spec)
 	for _, f := range n.Files {
-		p.files = append(p.files, sandbox.File{Path: f.Path, Data: f.Data, Writable: true})
+		p.files = append(p.files, sandbox.File{Path: f.Path, Data: f.Data, Writable: !p.c.Config.ReadOnly})
 	}
 	if n.Created != nil {
 		p.created = append(p.created, n.Created)

@@ -3,8 +3,10 @@ package sandbox
 import (
 	"errors"
 	"fmt"
+	"io/fs"
 	"math"
 	"os"
+	"path/filepath"
 	"slices"
 	"strconv"
 	"strings"
@@ -112,16 +114,27 @@ func deniesSetgroups() bool {
 	return err == nil && strings.TrimSpace(string(text)) == "deny"
 }
 
-// hostDevice takes the machine's own node for a device, which nobody here can make.
+// hostDevice takes the machine's own node for a device, which nobody here can make: the one of that name, or else any.
 func hostDevice(d *device) (int, error) {
-	var st unix.Stat_t
-	if err := unix.Stat(d.Path, &st); err != nil {
-		return -1, &os.PathError{Op: "stat", Path: d.Path, Err: err}
+	is := func(name string) bool {
+		var st unix.Stat_t
+		return unix.Lstat(name, &st) == nil && st.Mode&unix.S_IFMT == d.Mode&unix.S_IFMT && st.Rdev == d.Rdev
 	}
-	if st.Mode&unix.S_IFMT != d.Mode&unix.S_IFMT || st.Rdev != d.Rdev {
-		return -1, fmt.Errorf("%s of this machine is another device, and in a user namespace none can be made", d.Path)
+	name := d.Path
+	if !is(name) {
+		name = ""
+		filepath.WalkDir("/dev", func(found string, e fs.DirEntry, err error) error {
+			if err == nil && e.Type()&fs.ModeDevice != 0 && is(found) {
+				name = found
+				return fs.SkipAll
+			}
+			return nil
+		})
 	}
-	return openTree(unix.AT_FDCWD, d.Path, 0)
+	if name == "" {
+		return -1, fmt.Errorf("%s: /dev has no node for device %d:%d, and in a user namespace none can be made", d.Path, unix.Major(d.Rdev), unix.Minor(d.Rdev))
+	}
+	return openTree(unix.AT_FDCWD, name, 0)
 }
 
 // nullDevice covers masked files. The machine's own does where none can be made.
