@@ -49,6 +49,21 @@ func (c *fsContext) setFd(key string, fd int) error {
 	return c.failed(key, unix.FsconfigSetFd(c.fd, key, fd))
 }
 
+func (c *fsContext) setOptions(list []option) error {
+	for _, o := range list {
+		err := error(nil)
+		if o.value == "" {
+			err = c.setFlag(o.key)
+		} else {
+			err = c.setString(o.key, o.value)
+		}
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
 // maxString is what fsconfig(2) takes as a string, with its end.
 const maxString = 256
 

@@ -12,21 +12,27 @@ import (
 
 // Mapped makes the root as a mount that is nowhere yet, as it is to be seen in the user namespace that a descriptor refers to:
 // what is root's on disk is that namespace's root's. Nothing on disk is changed, and what is written there has the ids that the
-// namespace has. owner is on the machine who is root there. It takes Linux 6.15, and root outside of any user namespace.
+// namespace has. owner is on the machine who is root there. It takes Linux 5.19, and root outside of any user namespace.
 func (m Mount) Mapped(userns int, owner Owner) (int, error) {
 	if err := m.check(); err != nil {
 		return -1, err
 	}
-	fd, err := m.mapped(userns, owner)
-	if err != nil {
-		return -1, fmt.Errorf("root for a user namespace: %w", err)
+	var err error
+	for _, way := range []func(Mount, int, Owner) (int, error){Mount.mappedDetached, Mount.mappedPlaced, Mount.mappedLegacy} {
+		var fd int
+		if fd, err = way(m, userns, owner); err == nil {
+			return fd, nil
+		}
+		if !worthAnother(err) {
+			break
+		}
 	}
-	return fd, nil
+	return -1, fmt.Errorf("root for a user namespace: %w", err)
 }
 
-func (m Mount) mapped(userns int, owner Owner) (int, error) {
+func (m Mount) mappedDetached(userns int, owner Owner) (int, error) {
 	lowers, err := m.openMapped(userns)
-	defer lowers.close()
+	defer func() { lowers.close() }()
 	if err != nil {
 		return -1, err
 	}
@@ -35,15 +41,8 @@ func (m Mount) mapped(userns int, owner Owner) (int, error) {
 		return -1, err
 	}
 	defer c.close()
-	for _, o := range m.options() {
-		if o.value == "" {
-			err = c.setFlag(o.key)
-		} else {
-			err = c.setString(o.key, o.value)
-		}
-		if err != nil {
-			return -1, err
-		}
+	if err := c.setOptions(m.options()); err != nil {
+		return -1, err
 	}
 	for i := len(lowers) - 1; i >= 0; i-- {
 		if err := c.setFd("lowerdir+", lowers[i].fd); err != nil {
@@ -51,9 +50,12 @@ func (m Mount) mapped(userns int, owner Owner) (int, error) {
 		}
 	}
 	if m.Upper != "" {
-		held, err := m.mapUpper(c, userns)
+		held, err := m.openUpper(userns)
 		defer held.close()
 		if err != nil {
+			return -1, err
+		}
+		if err := c.setUpper(held); err != nil {
 			return -1, err
 		}
 	}
@@ -122,8 +124,8 @@ func (m Mount) openMapped(userns int) (lowers, error) {
 	return list, nil
 }
 
-// mapUpper gives the overlay its writable side, both of it on one mount with mapped ids.
-func (m Mount) mapUpper(c *fsContext, userns int) (held fdList, err error) {
+// openUpper opens the writable side on one mount with mapped ids: the mount, upper and work.
+func (m Mount) openUpper(userns int) (held fdList, err error) {
 	if err := m.forgetVolatile(); err != nil {
 		return nil, err
 	}
@@ -135,21 +137,29 @@ func (m Mount) mapUpper(c *fsContext, userns int) (held fdList, err error) {
 	if err := MapIDs(dir, userns); err != nil {
 		return held, err
 	}
-	for _, d := range []option{{"upperdir", m.Upper}, {"workdir", m.Work}} {
-		rel, err := filepath.Rel(filepath.Dir(m.Upper), d.value)
+	for _, path := range []string{m.Upper, m.Work} {
+		rel, err := filepath.Rel(filepath.Dir(m.Upper), path)
 		if err != nil {
 			return held, err
 		}
 		fd, err := openBeneath(dir, rel, unix.O_PATH|unix.O_DIRECTORY, 0)
 		if err != nil {
-			return held, &os.PathError{Op: "open", Path: d.value, Err: err}
+			return held, &os.PathError{Op: "open", Path: path, Err: err}
 		}
 		held = append(held, fd)
-		if err := c.setString(d.key, fdPath(fd)); err != nil {
-			return held, err
-		}
 	}
 	return held, nil
+}
+
+// setUpper gives an overlay the writable side that openUpper opened; none: it is read-only.
+func (c *fsContext) setUpper(held fdList) error {
+	if len(held) == 0 {
+		return nil
+	}
+	if err := c.setString("upperdir", fdPath(held[1])); err != nil {
+		return err
+	}
+	return c.setString("workdir", fdPath(held[2]))
 }
 
 // CloneMount is a mount of a directory or file that is nowhere yet.

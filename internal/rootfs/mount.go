@@ -257,15 +257,8 @@ func (m Mount) overlay(target string, below func(*fsContext) error, made func() 
 		return err
 	}
 	defer c.close()
-	for _, o := range m.options() {
-		if o.value == "" {
-			err = c.setFlag(o.key)
-		} else {
-			err = c.setString(o.key, o.value)
-		}
-		if err != nil {
-			return err
-		}
+	if err := c.setOptions(m.options()); err != nil {
+		return err
 	}
 	if err := below(c); err != nil {
 		return err

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"path/filepath"
 	"strconv"
 	"strings"
 
@@ -75,9 +76,27 @@ func (m Mount) attachLegacy(target string) (err error) {
 	return moveTo(tree, target)
 }
 
-// legacyOptions is options as mount(2) has them. Layers go by descriptor: it is short,
-// and there is nothing to escape.
+// legacyOptions is options as mount(2) has them. What is written goes where held says: see legacyString.
 func (m Mount) legacyOptions(lowers lowers) (data string, held fdList, err error) {
+	if m.Upper != "" {
+		if err := m.forgetVolatile(); err != nil {
+			return "", nil, err
+		}
+		for _, dir := range []string{filepath.Dir(m.Upper), m.Upper, m.Work} {
+			fd, err := openPath(dir, unix.O_PATH|unix.O_DIRECTORY)
+			if err != nil {
+				return "", held, err
+			}
+			held = append(held, fd)
+		}
+	}
+	data, err = m.legacyString(lowers, held)
+	return data, held, err
+}
+
+// legacyString has layers, and the second and third of upper, the writable side, by descriptor: it is short, and
+// there is nothing to escape.
+func (m Mount) legacyString(lowers lowers, upper fdList) (string, error) {
 	var b strings.Builder
 	for _, o := range m.options() {
 		b.WriteString(o.key)
@@ -86,18 +105,8 @@ func (m Mount) legacyOptions(lowers lowers) (data string, held fdList, err error
 		}
 		b.WriteByte(',')
 	}
-	if m.Upper != "" {
-		if err := m.forgetVolatile(); err != nil {
-			return "", nil, err
-		}
-		for _, d := range []option{{"upperdir", m.Upper}, {"workdir", m.Work}} {
-			fd, err := openPath(d.value, unix.O_PATH|unix.O_DIRECTORY)
-			if err != nil {
-				return "", held, err
-			}
-			held = append(held, fd)
-			b.WriteString(d.key + "=" + fdPath(fd) + ",")
-		}
+	if len(upper) > 0 {
+		b.WriteString("upperdir=" + fdPath(upper[1]) + ",workdir=" + fdPath(upper[2]) + ",")
 	}
 	b.WriteString("lowerdir=")
 	for i := len(lowers) - 1; i >= 0; i-- {
@@ -107,9 +116,9 @@ func (m Mount) legacyOptions(lowers lowers) (data string, held fdList, err error
 		}
 	}
 	if b.Len() >= os.Getpagesize() {
-		return "", held, fmt.Errorf("%d layers are more than this kernel's overlay takes at once (Linux 6.8 and newer take %d)", len(lowers), maxLowers)
+		return "", fmt.Errorf("%d layers are more than this kernel's overlay takes at once (Linux 6.8 and newer take %d)", len(lowers), maxLowers)
 	}
-	return b.String(), held, nil
+	return b.String(), nil
 }
 
 // stage is a tmpfs on the target for as long as the root is being put together.
