@@ -7,7 +7,7 @@
 set -u
 src=$1 # the checkout
 shift
-export PATH=/vm:/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin HOME=/root LANG=C.UTF-8 TERM=dumb
+export PATH=/opt:/vm:/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin HOME=/root LANG=C.UTF-8 TERM=dumb
 export NACRE_TEST_CACHE=/cache
 here=$src/test/vm
 groups=(limits users images tests)
@@ -43,6 +43,8 @@ system() {
 	done
 	echo 127.0.0.1 localhost vm >/etc/hosts
 	: >/etc/resolv.conf
+	mkdir /opt
+	cp /vm/nacre /opt/ # what runs stays, whatever is built outside
 	ip link set lo up
 	hostname vm
 	ulimit -n 65536
@@ -66,7 +68,7 @@ run_checks() {
 	nacre import /cache/busybox.tar busybox >/dev/null || failures=1
 	for name in $(checks_of "$@"); do
 		begin=$SECONDS ran=$((ran + 1))
-		if timeout -k 10 "${LIMIT:-120}" bash "$here/guest.sh" --check "$name" >/tmp/said 2>&1; then
+		if timeout -k 10 "${LIMIT:-400}" bash "$here/guest.sh" --check "$name" >/tmp/said 2>&1; then
 			echo "ok    $name ($((SECONDS - begin)) s)"
 		else
 			echo "FAIL  $name ($((SECONDS - begin)) s)"

@@ -17,6 +17,7 @@ delegate() {
 	local user=$1 c
 	shift
 	mkdir -p "$top/for-$user/$user/login"
+	for c in cpu cpuset io memory pids; do echo "-$c" >"$top/for-$user/cgroup.subtree_control" || true; done
 	for c; do
 		echo "+$c" >$top/cgroup.subtree_control
 		echo "+$c" >"$top/for-$user/cgroup.subtree_control"
