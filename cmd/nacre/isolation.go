@@ -64,6 +64,9 @@ func (a *app) isolate(cmd *cobra.Command, args []string) error {
 	if c.Kind == isolation.Userns || c.Kind == isolation.Single {
 		if !c.Inside && need(a, args, cmd.Flags()) {
 			a.debugRefused(c) // the program that goes on inside does not know
+			if a.isolation.Beside, err = a.beside(cmd, args); err != nil {
+				return err
+			}
 			return a.enter()
 		}
 	}

@@ -2,10 +2,14 @@ package container
 
 import (
 	"context"
+	"errors"
 	"fmt"
+	"io/fs"
+	"os"
 	"slices"
 	"strings"
 
+	"nacre/internal/network"
 	"nacre/internal/sandbox"
 
 	specs "github.com/opencontainers/runtime-spec/specs-go"
@@ -109,6 +113,13 @@ func (p *parts) other(ctx context.Context, mode string, check func(*Container) e
 	}
 	if c.State.Pid == 0 || !c.State.Status.Alive() {
 		return 0, fmt.Errorf("container %s is not running", c.ShortID())
+	}
+	f, err := os.Open(fmt.Sprintf("/proc/%d/ns/ipc", c.State.Pid))
+	if errors.Is(err, fs.ErrPermission) {
+		return 0, fmt.Errorf("%w: %w", err, network.ErrForeign)
+	}
+	if err == nil {
+		f.Close()
 	}
 	return c.State.Pid, nil
 }

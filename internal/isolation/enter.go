@@ -52,7 +52,7 @@ func mark(kind string, c Choice) string {
 	return fmt.Sprintf("%s=%s:%d:%d", insideName, kind, c.UID, c.GID)
 }
 
-// Enter takes this process into the user namespace of c, and a mount namespace of its own, by executing this
+// Enter takes this process into a user namespace as of c, or that which c is beside, and a mount namespace of its own, by executing this
 // program again with the same arguments and the variables env on top of its environment. It
 // returns only if that could not even be tried: the kernel's refusal is found by the program that is
 // executed, by Choose.
@@ -113,9 +113,12 @@ func (s *entry) write() error {
 	lost := s.exec(markLost)
 	var begin int
 	var err error
-	if s.choice.Kind == Userns {
+	switch {
+	case s.choice.Beside != 0:
+		begin, err = s.inOther(refused)
+	case s.choice.Kind == Userns:
 		begin, err = s.withMappers(refused, lost)
-	} else {
+	default:
 		begin = s.withOneID(refused, lost)
 	}
 	if err != nil {

@@ -55,6 +55,8 @@ type Choice struct {
 	UIDs, GIDs []Range
 	// UID and GID are the user's own, outside of any namespace that was entered.
 	UID, GID int
+	// Beside is a process whose user namespace is to be entered, in place of a new one; 0: none.
+	Beside int
 	// Inside tells that the namespace has been entered.
 	Inside bool
 }

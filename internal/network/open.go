@@ -107,6 +107,9 @@ func Open(ctx context.Context, a Ask) (*Network, error) {
 	return n, nil
 }
 
+// ErrForeign is why a container has no namespace of another's.
+var ErrForeign = errors.New("its user namespace is another one, as it was started again or with another --isolation; start this container again, by itself")
+
 // join shares the network of another container, and its files.
 func (n *Network) join(ctx context.Context, a *Ask) error {
 	j, err := a.Join(ctx, strings.TrimPrefix(a.Mode, ModeContainer))
@@ -115,7 +118,7 @@ func (n *Network) join(ctx context.Context, a *Ask) error {
 	}
 	// By a descriptor: the process that is named by the path may end, and its number be another's.
 	if n.ns, err = os.Open(j.Path); errors.Is(err, fs.ErrPermission) {
-		return fmt.Errorf("--network %s: %w: without root each container has a user namespace, and its network is closed to others", a.Mode, err)
+		return fmt.Errorf("--network %s: %w: %w", a.Mode, err, ErrForeign)
 	}
 	if err != nil {
 		return fmt.Errorf("--network %s: %w", a.Mode, err)
