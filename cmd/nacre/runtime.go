@@ -82,7 +82,7 @@ to nacre with the name nacre-runtime is the same.`,
 	p.String("rootless", "auto", "has no effect")
 	p.MarkHidden("rootless")
 	for _, make := range []func(*app, *runtimeFlags) *cobra.Command{
-		runtimeCreate, runtimeStart, runtimeState, runtimeKill, runtimeDelete, runtimeRun, runtimeExec, runtimeList,
+		runtimeCreate, runtimeStart, runtimeState, runtimeKill, runtimeDelete, runtimePause, runtimeResume, runtimeRun, runtimeExec, runtimeList,
 	} {
 		cmd.AddCommand(make(a, f))
 	}

@@ -30,6 +30,7 @@ var (
 	ErrNotCreated = errors.New("only what is created can be started")
 	ErrNotRunning = errors.New("container not running") // podman looks for these words of runc's
 	ErrNotStopped = errors.New("only what is stopped can be deleted")
+	ErrNoFreezer  = errors.New("it has no cgroup by which it could be stopped: linux.cgroupsPath in config.json gives it one, where cgroups can be made")
 )
 
 // Names of the files of a container's folder.
@@ -131,6 +132,8 @@ func (c *container) status() specs.ContainerState {
 	switch birth, alive := born(c.Pid); {
 	case c.Pid == 0 || !alive || birth != c.Birth || c.Boot != bootID():
 		return specs.StateStopped
+	case c.isPaused():
+		return StatePaused
 	case !c.Started:
 		return specs.StateCreated
 	}

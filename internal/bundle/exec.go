@@ -17,7 +17,9 @@ func (r Runtime) Exec(ctx context.Context, id string, process *specs.Process, o 
 		return nil, err
 	}
 	defer c.close()
-	if s := c.status(); s != specs.StateRunning {
+	if s := c.status(); s == StatePaused {
+		return nil, fmt.Errorf("container %s: cannot exec in a paused container", id)
+	} else if s != specs.StateRunning {
 		return nil, fmt.Errorf("container %s is %s: %w", id, s, ErrNotRunning)
 	}
 	if process.Terminal != (o.ConsoleSocket != "") {

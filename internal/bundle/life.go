@@ -106,7 +106,11 @@ func (r Runtime) Kill(id string, sig syscall.Signal, all bool) error {
 		}
 		return fmt.Errorf("container %s is %s: %w", id, s, ErrNotRunning)
 	}
-	return c.kill(sig)
+	err = c.kill(sig)
+	if sig == syscall.SIGKILL {
+		c.thaw() // to die
+	}
+	return err
 }
 
 // kill sends a signal to the first process, and to no other that has got its number.
@@ -166,6 +170,7 @@ func warning(err error) error {
 // end kills a container and removes its cgroups.
 func (c *container) end(context.Context) {
 	c.kill(syscall.SIGKILL)
+	c.thaw()
 	c.await()
 	sandbox.RemoveCgroups(c.Cgroups)
 }

@@ -18,9 +18,8 @@ const cgroupRoot = "/sys/fs/cgroup"
 // freezer is a cgroup whose processes can be stopped without their notice. It is made when a container is
 // paused for the first time, and all of its processes are moved there.
 type freezer struct {
-	dir    string
-	own    bool // made here, to be removed
-	second bool // cgroup version 2
+	dir string
+	own bool // made here, to be removed
 }
 
 // newFreezer finds one for a container. One of its own is still to be made.
@@ -30,7 +29,7 @@ func newFreezer(id string, cgroups []string) (*freezer, error) {
 	}
 	for _, dir := range cgroups {
 		if _, err := os.Stat(filepath.Join(dir, "cgroup.freeze")); err == nil {
-			return &freezer{dir: dir, second: true}, nil
+			return &freezer{dir: dir}, nil
 		}
 	}
 	for _, top := range []string{cgroupRoot, filepath.Join(cgroupRoot, "unified")} {
@@ -41,7 +40,7 @@ func newFreezer(id string, cgroups []string) (*freezer, error) {
 		if err != nil {
 			return nil, fmt.Errorf("the container cannot be paused here: it takes a cgroup: %w", err)
 		}
-		return &freezer{dir: filepath.Join(base, "nacre-"+id), own: true, second: true}, nil
+		return &freezer{dir: filepath.Join(base, "nacre-"+id), own: true}, nil
 	}
 	return nil, errors.New("this system has no freezer cgroups")
 }
@@ -69,35 +68,7 @@ func (f *freezer) enter(pid int, cgroups []string) error {
 }
 
 // set stops the processes, or lets them go on, and waits until that is so.
-func (f *freezer) set(frozen bool) error {
-	file, value, want := "freezer.state", "THAWED", "THAWED"
-	switch {
-	case f.second && frozen:
-		file, value, want = "cgroup.freeze", "1", "frozen 1"
-	case f.second:
-		file, value, want = "cgroup.freeze", "0", "frozen 0"
-	case frozen:
-		value, want = "FROZEN", "FROZEN"
-	}
-	for range 1000 { // 10 s
-		if err := os.WriteFile(filepath.Join(f.dir, file), []byte(value), 0); err != nil {
-			return err
-		}
-		state := "freezer.state"
-		if f.second {
-			state = "cgroup.events"
-		}
-		data, err := os.ReadFile(filepath.Join(f.dir, state))
-		if err != nil {
-			return err
-		}
-		if strings.Contains(string(data), want) {
-			return nil
-		}
-		time.Sleep(10 * time.Millisecond)
-	}
-	return errors.New("the kernel did not stop all of its processes")
-}
+func (f *freezer) set(frozen bool) error { return sandbox.Freeze(f.dir, frozen) }
 
 // remove takes the cgroup away once nothing is in it.
 func (f *freezer) remove() {
@@ -200,8 +171,6 @@ func thawLost(dir string) {
 		return
 	}
 	f := &freezer{dir: dir, own: strings.HasPrefix(filepath.Base(dir), "nacre-")}
-	_, err := os.Stat(filepath.Join(dir, "cgroup.freeze"))
-	f.second = err == nil
 	f.set(false)
 	f.remove()
 }

@@ -21,7 +21,7 @@ func TestFreezer(t *testing.T) {
 	for _, top := range []string{cgroupRoot, filepath.Join(cgroupRoot, "unified")} {
 		var fs unix.Statfs_t
 		if unix.Statfs(top, &fs) == nil && fs.Type == unix.CGROUP2_SUPER_MAGIC {
-			tops["version 2"] = &freezer{dir: filepath.Join(top, "nacre-test-"+strconv.Itoa(os.Getpid())), own: true, second: true}
+			tops["version 2"] = &freezer{dir: filepath.Join(top, "nacre-test-"+strconv.Itoa(os.Getpid())), own: true}
 		}
 	}
 	if len(tops) == 0 {

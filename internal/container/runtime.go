@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"path/filepath"
-	"strings"
 
 	"nacre/internal/sandbox"
 )
@@ -58,7 +57,7 @@ func (m *monitor) execWith(ctx context.Context, config sandbox.ExecConfig) (sand
 // pauseWith has the runtime stop all processes of the container.
 func (m *monitor) pauseWith(cgroups []string) error {
 	// It is noted first: were we killed, others find what to thaw.
-	if err := m.set(func(now *State) { now.Freezer = freezerOf(cgroups) }); err != nil {
+	if err := m.set(func(now *State) { now.Freezer = sandbox.FreezerOf(cgroups) }); err != nil {
 		return err
 	}
 	err := m.runtime.Pause(context.Background())
@@ -88,17 +87,4 @@ func (m *monitor) thawWith() error {
 			st.Status = StatusRunning
 		}
 	})
-}
-
-// freezerOf is the one of a container's cgroups by which it is stopped.
-func freezerOf(cgroups []string) string {
-	for _, dir := range cgroups {
-		if strings.HasPrefix(dir, filepath.Join(cgroupRoot, "freezer")+"/") {
-			return dir
-		}
-	}
-	if len(cgroups) == 1 {
-		return cgroups[0]
-	}
-	return ""
 }

@@ -63,6 +63,9 @@ func (r *runner) makeCgroup() error {
 		}
 	}
 	r.status.Warnings = append(r.status.Warnings, limitWarnings(failed, errs)...)
+	if r.plan.Outlives && r.Spec.Linux.CgroupsPath != "" {
+		r.cgroup.makeAll(r.Spec.Linux.CgroupsPath)
+	}
 	for _, dir := range r.cgroup.dirs {
 		r.plan.Cgroups = append(r.plan.Cgroups, filepath.Join(dir, "cgroup.procs"))
 	}
@@ -101,6 +104,30 @@ func (g *cgroup) dir(controller, wanted, name string) (dir string, v2 bool, err 
 		g.memory = dir
 	}
 	return dir, v2, err
+}
+
+// makeAll makes the cgroup in every hierarchy that it can be made in, for a process that others look after: they look for it where they
+// said, and it is by them that it is paused, and all of it ended.
+func (g *cgroup) makeAll(wanted string) {
+	list, err := hierarchies()
+	if err != nil || !filepath.IsAbs(wanted) {
+		return
+	}
+	first := false
+	for _, h := range list {
+		switch {
+		case h.controllers == "":
+		case strings.HasPrefix(h.controllers, "name="):
+			g.make(leaf("", filepath.Join(cgroupRoot, strings.TrimPrefix(h.controllers, "name=")), wanted, ""))
+		default:
+			first = true
+			controller, _, _ := strings.Cut(h.controllers, ",")
+			g.dir(controller, wanted, "")
+		}
+	}
+	if !first {
+		g.dir(devicesController, wanted, "") // which any cgroup of version 2 has
+	}
 }
 
 // leaf places a cgroup: where the spec says, from the top if that is absolute, or as a

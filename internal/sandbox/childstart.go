@@ -20,6 +20,16 @@ func (c *child) awaitStart() error {
 	if !c.Waits {
 		return nil
 	}
+	// Others create, and start much later: that there is no such program they are told now, as by runc.
+	err := c.search(func(name string) error {
+		if err := unix.Access(name, unix.X_OK); errors.Is(err, unix.ENOENT) || errors.Is(err, unix.ENOTDIR) {
+			return err
+		}
+		return nil // execve has the last word
+	})
+	if err != nil {
+		return err
+	}
 	// Other threads of ours still have all capabilities: see startHooks.
 	if err := unix.Prctl(unix.PR_SET_DUMPABLE, 0, 0, 0, 0); err != nil {
 		return fail("hide", err)

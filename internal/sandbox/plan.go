@@ -340,6 +340,9 @@ func newDevices(list []specs.LinuxDevice) ([]device, error) {
 		if !ok || !path.IsAbs(d.Path) {
 			return nil, fmt.Errorf("device %q of type %q is not supported", d.Path, d.Type)
 		}
+		if path.Clean(d.Path) == "/dev/ptmx" { // a link to that of the container's own terminals, always
+			continue
+		}
 		node := device{Path: path.Clean(d.Path), Mode: mode | 0o666, Rdev: unix.Mkdev(uint32(d.Major), uint32(d.Minor))}
 		if d.FileMode != nil {
 			node.Mode = mode | uint32(d.FileMode.Perm())
