@@ -115,10 +115,12 @@ func (g *cgroup) makeAll(wanted string) {
 	}
 	first := false
 	for _, h := range list {
+		top := filepath.Join(cgroupRoot, strings.TrimPrefix(h.controllers, "name="))
+		_, err := os.Stat(filepath.Join(top, "cgroup.procs"))
 		switch {
-		case h.controllers == "":
+		case h.controllers == "" || err != nil: // not mounted: folders there would be no cgroups
 		case strings.HasPrefix(h.controllers, "name="):
-			g.make(leaf("", filepath.Join(cgroupRoot, strings.TrimPrefix(h.controllers, "name=")), wanted, ""))
+			g.make(leaf("", top, wanted, ""))
 		default:
 			first = true
 			controller, _, _ := strings.Cut(h.controllers, ",")
