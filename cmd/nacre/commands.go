@@ -36,6 +36,7 @@ var commands = [...]command{
 	{"logout", logoutCommand},
 	{"serve", serveCommand},
 	{"volume", volumeCommand},
+	{"network", networkCommand},
 	{"runtime", runtimeCommand},
 	{"system", systemCommand},
 	{"builder", builderCommand},

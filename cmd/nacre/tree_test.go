@@ -141,7 +141,7 @@ func shellWords(t *testing.T, line string) (words []shellWord) {
 
 // lists are the commands that print a table or a list; each has --format, with json.
 var lists = []string{
-	"nacre images", "nacre image ls", "nacre ps", "nacre container ls", "nacre history", "nacre image history", "nacre volume ls",
+	"nacre images", "nacre image ls", "nacre ps", "nacre container ls", "nacre history", "nacre image history", "nacre volume ls", "nacre network ls",
 	"nacre system df", "nacre builder du", "nacre registry ls", "nacre registry tags", "nacre registry referrers", "nacre runtime list", "nacre stats", "nacre info", "nacre version",
 }
 
