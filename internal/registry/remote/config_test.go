@@ -249,3 +249,14 @@ func TestDefaultHosts(t *testing.T) {
 		t.Errorf("one that was named and is not there: %v", err)
 	}
 }
+
+// TestDefaultCredentialsHomeless: without a home directory in the environment it is that of the account, never the working directory.
+func TestDefaultCredentialsHomeless(t *testing.T) {
+	t.Setenv("DOCKER_CONFIG", "")
+	for _, home := range []string{"", "relative"} {
+		t.Setenv("HOME", home)
+		if path := remote.DefaultCredentials().Path; !filepath.IsAbs(path) || !strings.HasSuffix(path, "/.docker/config.json") {
+			t.Errorf("HOME=%q: %s", home, path)
+		}
+	}
+}

@@ -11,6 +11,7 @@ import (
 	"io/fs"
 	"maps"
 	"os"
+	"os/user"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -34,7 +35,13 @@ const maxConfig = 8 << 20
 // ~/.config/containers/auth.json. Docker's come first because login writes there: who has just
 // logged in is not to be overruled by an older file.
 func DefaultCredentials() *DockerConfig {
-	home, _ := os.UserHomeDir()
+	home := os.Getenv("HOME")
+	if !filepath.IsAbs(home) { // as docker does; what is in the working directory may be anybody's
+		home = "/"
+		if u, err := user.Current(); err == nil && filepath.IsAbs(u.HomeDir) {
+			home = u.HomeDir
+		}
+	}
 	c := &DockerConfig{Path: filepath.Join(cmp.Or(os.Getenv("DOCKER_CONFIG"), filepath.Join(home, ".docker")), "config.json")}
 	add := func(env string, path ...string) {
 		if env != "" {
