@@ -42,10 +42,21 @@ func (v *Volumes) wrong(vol Volume) string {
 	if vol.Damaged != "" {
 		return vol.Damaged
 	}
+	dir, err := v.openFolder(vol.Name)
+	if errors.Is(err, ErrAbsent) {
+		return "" // removed since it was listed
+	}
+	if err != nil {
+		return err.Error()
+	}
+	defer dir.Close()
 	for _, name := range []string{dataName, usersName} {
 		var st unix.Stat_t
-		if err := unix.Lstat(v.path(vol.Name, name), &st); err != nil {
-			return err.Error()
+		if err := unix.Fstatat(int(dir.Fd()), name, &st, unix.AT_SYMLINK_NOFOLLOW); err != nil {
+			if !v.isAt(dir, vol.Name) {
+				return "" // removed just now
+			}
+			return (&os.PathError{Op: "stat", Path: v.path(vol.Name, name), Err: err}).Error()
 		}
 		if st.Mode&unix.S_IFMT != unix.S_IFDIR {
 			return v.path(vol.Name, name) + " is not a folder"

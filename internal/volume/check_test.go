@@ -49,6 +49,9 @@ func TestCheck(t *testing.T) {
 	if left, _ := os.ReadDir(outside); len(left) > 0 {
 		t.Errorf("in the link's target: %v", left)
 	}
+	if text := v.wrong(Volume{Name: "removed"}); text != "" {
+		t.Errorf("what was removed since it was listed: %s", text)
+	}
 	if !strings.Contains(list[0].Text, "left alone") {
 		t.Errorf("%+v", list[0])
 	}
