@@ -256,7 +256,7 @@ func (a *app) removeList(ctx context.Context, name string) error {
 	if _, err := listThere(l.Open(ctx, ref)); err != nil {
 		return err
 	}
-	if _, _, err = a.opened.Remove(ctx, ref.String(), store.RemoveOptions{NoPrune: true}); errors.Is(err, registry.ErrAbsent) {
+	if _, _, err = a.opened.Remove(ctx, ref.String(), store.RemoveOptions{Force: true, NoPrune: true}); errors.Is(err, registry.ErrAbsent) {
 		return noList(ref.Familiar()) // somebody was quicker
 	}
 	return err
