@@ -55,19 +55,18 @@ func (g *cgroup) change(l limit, dirs []string, name string) error {
 	return l.write(dir, v2)
 }
 
-// placeAmong is the path, from the top of a controller's hierarchy, of that of dirs which is in it; empty: none is.
+// placeAmong is the path of that of dirs which is in a controller's hierarchy, as secondVersion and leaf take it: from the top of
+// the hierarchy, or, in version 2, of what is delegated to us. Empty: none is.
 func placeAmong(controller string, dirs []string) (string, error) {
 	list, err := hierarchies()
 	if err != nil {
 		return "", err
 	}
-	top := cgroupRoot
-	i := slices.IndexFunc(list, func(h hierarchy) bool { return slices.Contains(strings.Split(h.controllers, ","), controller) })
-	switch {
-	case i >= 0:
+	top := ""
+	if i := slices.IndexFunc(list, func(h hierarchy) bool { return slices.Contains(strings.Split(h.controllers, ","), controller) }); i >= 0 {
 		top = filepath.Join(cgroupRoot, list[i].controllers)
-	case !unifiedOnly():
-		top = filepath.Join(cgroupRoot, "unified")
+	} else if top, err = SecondBase(); err != nil {
+		return "", err
 	}
 	for _, dir := range dirs {
 		if rest, ok := strings.CutPrefix(dir, top+"/"); ok {

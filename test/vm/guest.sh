@@ -11,6 +11,7 @@ export PATH=/opt:/vm:/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bi
 export NACRE_TEST_CACHE=/cache
 here=$src/test/vm
 groups=(limits users images tests)
+case $(uname -r) in 5.*) groups=(old) ;; esac
 
 # system makes of a kernel and a file system a machine with users. There is no systemd: cgroups are as we make them.
 system() {

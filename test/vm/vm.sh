@@ -106,7 +106,7 @@ boot() {
 	# shellcheck disable=SC2046 # options are words
 	qemu-system-x86_64 -machine "q35,accel=${NACRE_VM_ACCEL:-tcg}" -cpu max,-arch-capabilities -smp 2 -m 3G -nodefaults -no-reboot -nographic -serial stdio \
 		-kernel "$dir/vmlinuz" -initrd "$work/first.gz" \
-		-append "console=ttyS0 quiet loglevel=3 panic=-1 cgroup_no_v1=all mitigations=off apparmor=1 security=apparmor -- $PWD $*" \
+		-append "console=ttyS0 quiet loglevel=3 panic=-1 cgroup_no_v1=all mitigations=off no_timer_check apparmor=1 security=apparmor -- $PWD $*" \
 		-drive "file=$work/disk,if=virtio,format=raw,cache=unsafe" \
 		$(share usr /usr) $(share src "$PWD") $(share cache "$(readlink -f .cache)") $(share modules "$dir/lib/modules") $(share bin "$bin") $(share dpkg /var/lib/dpkg) \
 		</dev/null 2>&1 | sed -u 's/\r$//' | tee "$work/log"
