@@ -154,9 +154,21 @@ func (c *child) allowedOnly() error {
 		*set &= now.Permitted
 	}
 	if now.Permitted&(1<<unix.CAP_SETPCAP) == 0 {
-		c.Caps.Bounding = ^uint64(0) // it stays as it is
+		// It stays as it is, and root would have all of it again with the first program that is executed, unless that gives no new rights.
+		c.NoNewPriv = c.NoNewPriv || bounding()&^c.Caps.Bounding != 0
+		c.Caps.Bounding = ^uint64(0)
 	}
 	return nil
+}
+
+// bounding is the bounding set.
+func bounding() (set uint64) {
+	for n := range 64 {
+		if has, _, errno := unix.Syscall(unix.SYS_PRCTL, unix.PR_CAPBSET_READ, uintptr(n), 0); errno == 0 && has == 1 {
+			set |= 1 << n
+		}
+	}
+	return set
 }
 
 // filterLeftOut tells whether a filter is left out since there is no right to load one but together with no_new_privs, which would
