@@ -131,7 +131,11 @@ func (l *Link) connect(h *netlink.Handle, ns *os.File) error {
 	}
 	mtu := bridge.Attrs().MTU
 	pair := &netlink.Veth{
-		LinkAttrs: netlink.LinkAttrs{Name: l.host, MTU: mtu, MasterIndex: bridge.Attrs().Index, TxQLen: -1, Flags: net.FlagUp},
+		// One queue each is what the kernel uses unless it is told how many there are. But then it makes one for each processor, and waits,
+		// once for each device, until nobody can be at the others (veth_init_queues).
+		LinkAttrs: netlink.LinkAttrs{
+			Name: l.host, MTU: mtu, MasterIndex: bridge.Attrs().Index, TxQLen: -1, Flags: net.FlagUp, NumTxQueues: 1, NumRxQueues: 1,
+		},
 		PeerName:  Device, PeerHardwareAddr: l.MAC, PeerMTU: uint32(mtu), PeerNamespace: netlink.NsFd(ns.Fd()),
 	}
 	err = h.LinkAdd(pair)
