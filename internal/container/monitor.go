@@ -36,13 +36,14 @@ type monitor struct {
 	// open opens the store again, of a monitor that does not keep it open.
 	open func(context.Context) (*store.Store, error)
 
-	listener net.Listener
-	conns    sync.WaitGroup
-	ended    chan struct{} // closed when all is written down and the lock is free
-	halt     chan struct{} // closed by the first stop: it is not started again
-	haltOnce sync.Once
-	goAhead  chan struct{} // closed when who started this process says so
-	goOnce   sync.Once
+	listening func() error // listens on the socket, once
+	listener  net.Listener
+	conns     sync.WaitGroup
+	ended     chan struct{} // closed when all is written down and the lock is free
+	halt      chan struct{} // closed by the first stop: it is not started again
+	haltOnce  sync.Once
+	goAhead   chan struct{} // closed when who started this process says so
+	goOnce    sync.Once
 
 	mu       sync.Mutex
 	state    State
@@ -67,6 +68,7 @@ func newMonitor(c *Container, lock *Lock) *monitor {
 		c: c, lock: lock, state: c.State, signals: make(chan os.Signal, 16), resize: make(chan sandbox.Size, 1),
 		ended: make(chan struct{}), halt: make(chan struct{}), goAhead: make(chan struct{}), waiting: map[chan reply]bool{},
 	}
+	m.listening = sync.OnceValue(m.listen)
 	m.state.Stopped, m.state.Error = false, ""
 	m.out.log = newLogWriter(c.dir, c.Config.Log, m.logFault)
 	return m
@@ -107,10 +109,7 @@ func (c *Container) Run(ctx context.Context, lock *Lock, s Streams) (sandbox.Sta
 
 // run runs the container to its last end.
 func (m *monitor) run(ctx context.Context, s Streams) (status sandbox.Status, err error) {
-	if err := m.listen(); err != nil {
-		m.failed(err)
-		return status, m.finish(err)
-	}
+	go m.listening() // while all is put together
 	go m.watchFolder()
 	b := backoff{}
 	for {
@@ -142,6 +141,9 @@ func (m *monitor) once(ctx context.Context, s Streams) (sandbox.Status, error) {
 	err := m.reopen(ctx)
 	if err == nil {
 		p, err = m.container().compose(ctx)
+	}
+	if err == nil {
+		err = m.listening()
 	}
 	if err == nil {
 		m.runtime, err = m.c.runtime()
@@ -279,7 +281,7 @@ func (m *monitor) release() {
 // finish is the end: the container is removed if it is to be, the lock is let go, and all who wait are told.
 func (m *monitor) finish(err error) error {
 	m.release()
-	if m.listener != nil {
+	if m.listening() == nil {
 		m.listener.Close()
 	}
 	m.out.log.close()
