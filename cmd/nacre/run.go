@@ -60,7 +60,8 @@ func runContainer(ctx context.Context, a *app, f *containerFlags, o runFlags, na
 	if a.isolation.Kind == isolation.Chroot {
 		return a.runByChroot(ctx, f, name, args)
 	}
-	c, lock, err := a.newContainer(ctx, f, name, args, true)
+	defer sandbox.Cool()
+	c, lock, err := a.newContainer(ctx, f, name, args, &o)
 	if err != nil {
 		return err
 	}
@@ -71,7 +72,7 @@ func runContainer(ctx context.Context, a *app, f *containerFlags, o runFlags, na
 	switch {
 	case o.detach:
 		return a.runDetached(ctx, c, lock)
-	case here(c, o):
+	case here(&c.Config, o):
 		return a.runHere(ctx, c, lock)
 	}
 	return a.startLocked(ctx, c, lock, at)
@@ -79,8 +80,8 @@ func runContainer(ctx context.Context, a *app, f *containerFlags, o runFlags, na
 
 // here tells whether this process can be the container's monitor: it starts soonest so, and ends with us. What
 // can be left running by its keys, or is started again, needs one that outlives us.
-func here(c *container.Container, o runFlags) bool {
-	return c.Config.Restart.None() && c.Config.Health == nil && o.proxy && !(c.Config.TTY && attached(c, "stdin"))
+func here(c *container.Config, o runFlags) bool {
+	return !o.detach && c.Restart.None() && c.Health == nil && o.proxy && !(c.TTY && slices.Contains(c.Attached, "stdin"))
 }
 
 // runDetached leaves a container to a monitor of its own, and prints its ID once the program was executed.
@@ -98,8 +99,8 @@ func (a *app) runDetached(ctx context.Context, c *container.Container, lock *con
 	return at.Close()
 }
 
-// newContainer makes a container of the image called name.
-func (a *app) newContainer(ctx context.Context, f *containerFlags, name string, args []string, start bool) (*container.Container, *container.Lock, error) {
+// newContainer makes a container of the image called name. With run it is started at once.
+func (a *app) newContainer(ctx context.Context, f *containerFlags, name string, args []string, run *runFlags) (*container.Container, *container.Lock, error) {
 	img, cfg, err := a.imageFor(ctx, f, name)
 	if err != nil {
 		return nil, nil, err
@@ -120,11 +121,14 @@ func (a *app) newContainer(ctx context.Context, f *containerFlags, name string, 
 	if err := f.finishMounts(ctx, a, cs, &want); err != nil {
 		return nil, nil, err
 	}
+	if run != nil && here(&want, *run) {
+		want.Warm(ctx)
+	}
 	write, err := writeCidfile(f.cidfile)
 	if err != nil {
 		return nil, nil, err
 	}
-	c, lock, err := cs.Create(ctx, want, container.NewOptions{Name: f.name, Start: start})
+	c, lock, err := cs.Create(ctx, want, container.NewOptions{Name: f.name, Start: run != nil})
 	if err != nil {
 		write("")
 		return nil, nil, a.gone(ctx, name, img, err)

@@ -22,7 +22,7 @@ func createCommand(a *app) *cobra.Command {
 		Args:              minArgs(1, "create needs an image"),
 		ValidArgsFunction: a.completeImage,
 		RunE: func(cmd *cobra.Command, args []string) error {
-			c, _, err := a.newContainer(cmd.Context(), &f, args[0], args[1:], false)
+			c, _, err := a.newContainer(cmd.Context(), &f, args[0], args[1:], nil)
 			if err != nil {
 				return err
 			}
