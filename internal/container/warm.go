@@ -2,6 +2,7 @@ package container
 
 import (
 	"context"
+	"strings"
 
 	"nacre/internal/network"
 	"nacre/internal/sandbox"
@@ -10,11 +11,11 @@ import (
 )
 
 // Warm prepares for a Run of a container like this in this process, which takes as long as to make the container does. It is
-// a guess at the namespaces: where it is wrong nothing is lost but the work. What has mounts of its own is left alone: those that
-// are made meanwhile would not be seen.
+// a guess at the namespaces: where it is wrong nothing is lost but the work. What has mounts of its own is left alone, as those that
+// are made meanwhile would not be seen, and so is what shares with others, in whose user namespace it may have to start.
 func (c *Config) Warm(ctx context.Context) {
 	s := &c.Security
-	if len(c.Mounts) > 0 || s.Runtime != "" || s.Userns != "" || s.PID != "" || s.UTS == ModeHost || s.Cgroupns == ModeHost || !ownIPC(s.IPC) {
+	if len(c.Mounts) > 0 || strings.HasPrefix(c.Network.Mode, network.ModeContainer) || s.Runtime != "" || s.Userns != "" || s.PID != "" || s.UTS == ModeHost || s.Cgroupns == ModeHost || !ownIPC(s.IPC) {
 		return
 	}
 	p := &parts{c: &Container{Config: *c}, spec: &specs.Spec{Process: &specs.Process{}, Linux: &specs.Linux{}}}
