@@ -23,8 +23,10 @@ func (c *checker) containers(ctx context.Context) error {
 	for _, r := range rows {
 		dir := c.s.ContainerDir(r.ID)
 		if _, err := os.Lstat(dir); errors.Is(err, fs.ErrNotExist) {
-			if n, err := c.count(ctx, "SELECT count(*) FROM container WHERE id = ?", r.ID); err != nil || n == 0 {
-				return err // removed meanwhile
+			if there, err := c.s.HasContainer(ctx, r.ID); err != nil {
+				return err
+			} else if _, err := os.Lstat(dir); !there || err == nil {
+				continue // removed meanwhile, or not after all
 			}
 			err := c.problem(Problem{Object: "container " + r.Name, Text: "its folder is missing", Fix: "its record is dropped"}, func() error {
 				return c.s.DropContainer(ctx, r.ID)

@@ -23,6 +23,7 @@ func (c *checker) tree(ctx context.Context, d digest.Digest) error {
 	}
 	dir := c.s.treeDir(d)
 	text := ""
+	var bad *layer.Stat
 	for st, err := range l.All() {
 		if err != nil {
 			return err
@@ -34,15 +35,19 @@ func (c *checker) tree(ctx context.Context, d digest.Digest) error {
 			continue
 		}
 		if text = differs(l, st, filepath.Join(dir, st.Name)); text != "" {
-			text = st.Name + " " + text
+			text, bad = st.Name+" "+text, st
 			break
 		}
 	}
 	if text == "" {
 		return nil
 	}
-	if row, err := c.s.layerRow(ctx, c.s.db, d); err != nil || !row.tree.Valid {
-		return nil // removed meanwhile
+	// Files go a moment before that is committed.
+	if err := c.settle(ctx); err != nil {
+		return err
+	}
+	if row, err := c.s.layerRow(ctx, c.s.db, d); err != nil || !row.tree.Valid || differs(l, bad, filepath.Join(dir, bad.Name)) == "" {
+		return nil // removed meanwhile, or not after all
 	}
 	return c.problem(Problem{Object: "tree " + d.String(), Text: text, Fix: "it is dropped and made again when needed"}, func() error {
 		return c.s.removing(ctx, func(tx querier, r *removal) error {
@@ -52,6 +57,14 @@ func (c *checker) tree(ctx context.Context, d digest.Digest) error {
 			return r.moved.away(dir)
 		})
 	})
+}
+
+// settle waits for those who are changing the store now.
+func (c *checker) settle(ctx context.Context) error {
+	if c.s.writable() != nil {
+		return nil
+	}
+	return c.s.update(ctx, func(querier) error { return nil })
 }
 
 // differs says how the file at path is not the entry st, or "".
