@@ -93,6 +93,9 @@ func (r Runtime) open(id string) (*container, error) {
 		c.spec = &specs.Spec{}
 		err = readJSON(filepath.Join(c.dir, specFile), c.spec)
 	}
+	if err == nil && (c.spec.Process == nil || c.spec.Linux == nil) {
+		err = fmt.Errorf("%s: process and linux are missing", filepath.Join(c.dir, specFile))
+	}
 	if err != nil {
 		c.close()
 		if errors.Is(err, fs.ErrNotExist) {

@@ -137,7 +137,7 @@ func (c *container) kill(sig syscall.Signal) error {
 func (r Runtime) Delete(ctx context.Context, id string, force bool) error {
 	c, err := r.open(id)
 	if force && errors.Is(err, ErrNotFound) {
-		return nil
+		return r.removeHalfMade(id)
 	}
 	if err != nil {
 		return err
@@ -152,6 +152,21 @@ func (r Runtime) Delete(ctx context.Context, id string, force bool) error {
 		return rerr
 	}
 	return warning(err)
+}
+
+// removeHalfMade removes the folder of a container whose making was interrupted, if there is one. It waits where one is being made.
+func (r Runtime) removeHalfMade(id string) error {
+	dir := filepath.Join(r.Root, id)
+	f, err := lock(dir, os.O_RDWR)
+	if err == nil {
+		defer f.Close()
+		if _, err := os.Stat(filepath.Join(dir, recordFile)); err == nil {
+			return fmt.Errorf("container %s: it was made just now", id)
+		}
+	} else if !errors.Is(err, os.ErrNotExist) {
+		return err
+	}
+	return os.RemoveAll(dir)
 }
 
 // Warning is what went wrong in something that was done all the same.
