@@ -31,6 +31,7 @@ undelegate() {
 	local dir
 	for dir in nacre login .; do eventually rmdir "$(realpath -s "$top/for-$1/$1/$dir")"; done
 	rmdir "$top/for-$1"
+	in=
 }
 
 # usable has the user's store hold busybox.
