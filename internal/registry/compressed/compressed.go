@@ -19,6 +19,7 @@ import (
 	"nacre/internal/registry/store"
 
 	"github.com/opencontainers/go-digest"
+	"golang.org/x/sys/unix"
 )
 
 // Types are the media types of manifests, configs and layers.
@@ -155,7 +156,7 @@ func (r *Reader) Open(ctx context.Context, repo string, d registry.Descriptor) (
 	return r.reopen(ctx, f, d)
 }
 
-// reopen makes form f again, whose blob is gone, and opens it as d.
+// reopen makes form f again, whose blob is gone, and opens it as d. Where the store has no room for it, it is made while it is read.
 func (r *Reader) reopen(ctx context.Context, f store.Form, d registry.Descriptor) (io.ReadCloser, error) {
 	c, err := parseName(f.How)
 	if err != nil {
@@ -165,8 +166,12 @@ func (r *Reader) reopen(ctx context.Context, f store.Form, d registry.Descriptor
 	if err != nil {
 		return nil, err
 	}
-	defer l.Release() // an open file stays
-	again, err := r.form(ctx, l, f.Layer, c)
+	defer l.Release()                          // an open file stays
+	p := &packing{r: r, c: c, diffID: f.Layer} // without a draft: who reads it sends it
+	again, _, err := r.s.MakeForm(ctx, l, f.Layer, c.Name(), OCI.layer(c.Kind), p.pack)
+	if errors.Is(err, unix.ENOSPC) {
+		return r.passing(ctx, f, c, d)
+	}
 	if err != nil {
 		return nil, err
 	}

@@ -65,7 +65,7 @@ func (r *Reader) form(ctx context.Context, l *store.Lease, diffID digest.Digest,
 	if l == nil {
 		return store.Form{}, fmt.Errorf("compress: %w", registry.ErrReadOnly)
 	}
-	p := &packing{r: r, c: c, diffID: diffID}
+	p := &packing{r: r, c: c, diffID: diffID, sends: r.to != nil}
 	defer p.cancel()
 	f, made, err := r.s.MakeForm(ctx, l, diffID, c.Name(), OCI.layer(c.Kind), p.pack)
 	if err != nil {
@@ -82,6 +82,7 @@ type packing struct {
 	r      *Reader
 	c      layer.Compression
 	diffID digest.Digest
+	sends  bool // it is sent while it is compressed
 	tee    *tee // nil before it began, and where nothing is sent
 	packed layer.Packed
 	all    bool // the whole layer was compressed
@@ -89,21 +90,17 @@ type packing struct {
 
 // pack is a store.FormSource.
 func (p *packing) pack(ctx context.Context, file *store.FormWriter) (digest.Digest, map[string]string, error) {
-	f, err := os.Open(filepath.Join(p.r.s.LayerDir(p.diffID), "layer.tar"))
+	f, size, err := p.open()
 	if err != nil {
 		return "", nil, err
 	}
 	defer f.Close()
-	st, err := f.Stat()
-	if err != nil {
-		return "", nil, err
-	}
 	var w io.Writer = file
-	if p.r.to != nil {
+	if p.sends {
 		p.tee = p.r.to.tee(ctx, file)
 		w = p.tee
 	}
-	done := p.r.step(p.diffID, st.Size())
+	done := p.r.step(p.diffID, size, p.sends)
 	err = p.compress(ctx, w, f, done)
 	p.all = err == nil
 	done.end(err)
@@ -111,6 +108,38 @@ func (p *packing) pack(ctx context.Context, file *store.FormWriter) (digest.Dige
 		err = p.tee.local // the store did not get it all: see instead
 	}
 	return p.packed.DiffID, p.packed.Annotations, err
+}
+
+// open opens the layer's tar, and tells its size.
+func (p *packing) open() (*os.File, int64, error) {
+	f, err := os.Open(filepath.Join(p.r.s.LayerDir(p.diffID), "layer.tar"))
+	if err != nil {
+		return nil, 0, err
+	}
+	st, err := f.Stat()
+	if err != nil {
+		f.Close()
+		return nil, 0, err
+	}
+	return f, st.Size(), nil
+}
+
+// passing is form f, which nobody keeps, made while it is read.
+func (r *Reader) passing(ctx context.Context, f store.Form, c layer.Compression, d registry.Descriptor) (io.ReadCloser, error) {
+	p := &packing{r: r, c: c, diffID: f.Layer}
+	tar, size, err := p.open()
+	if err != nil {
+		return nil, err
+	}
+	out, in := io.Pipe() // ends the other side, whichever is closed
+	go func() {
+		defer tar.Close()
+		done := r.step(f.Layer, size, true)
+		err := p.compress(ctx, in, tar, done)
+		done.end(err)
+		in.CloseWithError(err)
+	}()
+	return registry.Verify(out, d), nil
 }
 
 func (p *packing) compress(ctx context.Context, w io.Writer, f io.Reader, s *step) error {
@@ -150,13 +179,13 @@ type step struct {
 // progressEvery spares the sink, as Copy does.
 const progressEvery = 50 * time.Millisecond
 
-func (r *Reader) step(d digest.Digest, size int64) *step {
+func (r *Reader) step(d digest.Digest, size int64, sent bool) *step {
 	r.mu.Lock()
 	id := r.o.Step()
 	r.mu.Unlock()
 	s := &step{r: r, id: id, d: d, size: size, told: time.Now()}
 	verb := "compress"
-	if r.to != nil {
+	if sent {
 		verb = "compress and push"
 	}
 	r.o.Sink(event.Started{Step: event.Step{ID: id, Name: verb + " layer " + d.Encoded()[:12]}, Time: s.told})

@@ -77,12 +77,12 @@ func sendAndDie(root string, at int) error {
 
 // TestSendKilled kills a push while it compresses, in the middle and when the form is kept but not yet sent.
 func TestSendKilled(t *testing.T) {
-	root := t.TempDir()
-	s := openStore(t, root)
-	build(t, s, "app", 3_000_000)
-	s.Close()
 	ended := false
 	for at := 1; !ended; at++ {
+		root := t.TempDir() // where it was never compressed
+		s := openStore(t, root)
+		build(t, s, "app", 3_000_000)
+		s.Close()
 		cmd := exec.Command(os.Args[0])
 		cmd.Env = append(os.Environ(), "COMPRESSED_TEST_DIE="+root, "COMPRESSED_TEST_AT="+strconv.Itoa(at))
 		out, err := cmd.CombinedOutput()
@@ -90,7 +90,7 @@ func TestSendKilled(t *testing.T) {
 		if !ended && len(out) > 0 {
 			t.Fatalf("at write %d: %v: %s", at, err, out)
 		}
-		s := openStore(t, root)
+		s = openStore(t, root)
 		wantSound(t, s)
 		d, err := compressed.Send(t.Context(), mem.New(), registrytest.Ref("x/app"), s, registrytest.Ref("app"), compressed.Options{}, registry.CopyOptions{})
 		if err != nil {

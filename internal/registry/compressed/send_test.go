@@ -9,6 +9,7 @@ import (
 	"testing"
 
 	"nacre/internal/event"
+	"nacre/internal/image"
 	"nacre/internal/registry"
 	"nacre/internal/registry/compressed"
 	"nacre/internal/registry/layout"
@@ -193,4 +194,58 @@ func size(t *testing.T, path string) int64 {
 		t.Fatal(err)
 	}
 	return st.Size()
+}
+
+// TestSendDroppedFull: a compressed form that was dropped is sent though a store without room cannot have it again, also where there is
+// nothing to draft on.
+func TestSendDroppedFull(t *testing.T) {
+	dir := t.TempDir()
+	if err := unix.Mount("tmpfs", dir, "tmpfs", 0, "size=24m"); err != nil {
+		t.Fatalf("mount tmpfs: %v (these tests run as root)", err)
+	}
+	t.Cleanup(func() { unix.Unmount(dir, unix.MNT_DETACH) })
+	s := openStore(t, filepath.Join(dir, "store"))
+	build(t, s, "app", 8_000_000)
+	first, err := compressed.Send(t.Context(), mem.New(), registrytest.Ref("x/app"), s, registrytest.Ref("app"), compressed.Options{}, registry.CopyOptions{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	form := layerOf(t, s, first)
+	if err := os.Remove(filepath.Join(dir, "store", "blobs", form.Digest.Algorithm().String(), form.Digest.Encoded())); err != nil {
+		t.Fatal(err)
+	}
+	fill, err := os.Create(filepath.Join(dir, "fill"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	buf := make([]byte, 4096)
+	for err == nil {
+		_, err = fill.Write(buf)
+	}
+	fill.Close()
+	if err := os.Truncate(fill.Name(), size(t, fill.Name())-2<<20); err != nil { // room for 2 MiB
+		t.Fatal(err)
+	}
+	for name, to := range map[string]registry.Registry{"drafts": &drafts{Registry: mem.New()}, "uploads": mem.New()} {
+		d, err := compressed.Send(t.Context(), to, registrytest.Ref("x/app"), s, registrytest.Ref("app"), compressed.Options{}, registry.CopyOptions{})
+		if err != nil || d.Digest != first.Digest {
+			t.Errorf("%s: %s, %v; want %s", name, d.Digest, err, first.Digest)
+			continue
+		}
+		wantWhole(t, to, d)
+	}
+}
+
+// layerOf is the only layer of a manifest.
+func layerOf(t *testing.T, s *store.Store, manifest registry.Descriptor) registry.Descriptor {
+	t.Helper()
+	data, err := registry.ReadDocument(t.Context(), s, "", manifest)
+	if err != nil {
+		t.Fatal(err)
+	}
+	m, err := image.ParseManifest(data)
+	if err != nil || len(m.Layers) != 1 {
+		t.Fatalf("%+v, %v", m, err)
+	}
+	return m.Layers[0]
 }
