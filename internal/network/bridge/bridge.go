@@ -136,7 +136,7 @@ func (l *Link) connect(h *netlink.Handle, ns *os.File) error {
 		LinkAttrs: netlink.LinkAttrs{
 			Name: l.host, MTU: mtu, MasterIndex: bridge.Attrs().Index, TxQLen: -1, Flags: net.FlagUp, NumTxQueues: 1, NumRxQueues: 1,
 		},
-		PeerName:  Device, PeerHardwareAddr: l.MAC, PeerMTU: uint32(mtu), PeerNamespace: netlink.NsFd(ns.Fd()),
+		PeerName: Device, PeerHardwareAddr: l.MAC, PeerMTU: uint32(mtu), PeerNamespace: netlink.NsFd(ns.Fd()),
 	}
 	err = h.LinkAdd(pair)
 	if errors.Is(err, unix.EEXIST) {
