@@ -222,6 +222,9 @@ func (l *launched) answer(r *os.File) error {
 		default:
 			what := map[int64]string{joinNamespaces: "enter namespaces", joinFork: "clone", joinExec: "execute own program"}[a[1]]
 			failed = fmt.Errorf("%s: %w", what, syscall.Errno(a[2]))
+			if a[1] == joinExec && syscall.Errno(a[2]) == unix.ENOENT {
+				failed = fmt.Errorf("%w: it is linked to a C library, which the container lacks; build it with CGO_ENABLED=0", failed)
+			}
 		}
 	}
 	if second == 0 && failed == nil {
