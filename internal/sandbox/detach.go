@@ -28,7 +28,8 @@ type Detached struct {
 	Pid      int
 	Cgroups  []string // directories that were made for it, to be removed at its end
 	Warnings []string
-	// Wait waits for the process's end, and tells its exit code, to who made it alone.
+	// Wait waits for the process's end, and tells its exit code, to who made it alone. Of a process that was added, and whose maker ends
+	// without it, the new parent hears, even if that came first.
 	Wait func() (code int, err error)
 }
 
@@ -118,13 +119,22 @@ func (r *runner) detach(ctx context.Context, d Detach, launch func(context.Conte
 	if err != nil {
 		r.process.Kill()
 		<-r.done
+		r.reap()
 	}
 	return err
+}
+
+// reap waits for a process whose end was left for others to hear of.
+func (r *runner) reap() {
+	if r.stays && r.err == nil {
+		r.state, r.err = r.process.Wait()
+	}
 }
 
 // exit waits for the process's end.
 func (r *runner) exit() (int, error) {
 	<-r.done
+	r.reap()
 	if r.err != nil {
 		return 0, r.err
 	}

@@ -74,7 +74,7 @@ func (r *runner) enter(pid int, cgroups []string) (err error) {
 		return errNotDirect
 	}
 	defer program.Close()
-	l := &launched{socket: -1, done: make(chan struct{}), executed: make(chan error, 1)}
+	l := &launched{socket: -1, done: make(chan struct{}), executed: make(chan error, 1), stays: r.plan.Outlives}
 	started := make(chan error)
 	go func() {
 		// The kernel kills the process when the thread that started it ends.
@@ -84,8 +84,7 @@ func (r *runner) enter(pid int, cgroups []string) (err error) {
 		started <- err
 		if err == nil {
 			l.executed <- e.follow()
-			l.state, l.err = l.process.Wait()
-			close(l.done)
+			l.await()
 		}
 	}()
 	if err := <-started; err != nil {

@@ -266,3 +266,26 @@ func TestProgram(t *testing.T) {
 		}
 	}
 }
+
+// TestExecLeft: the end of a process that was left to others is still there to hear of, though it came at once; and what it was is told to
+// who asks.
+func TestExecLeft(t *testing.T) {
+	running(t, nil, func(spec *specs.Spec, s Started) {
+		p := *spec.Process
+		p.Args = []string{"sh", "-c", "exit 7"}
+		d, err := ExecDetached(t.Context(), ExecConfig{Pid: s.Pid, Process: &p, Seccomp: spec.Linux.Seccomp, Cgroups: s.Cgroups}, Detach{})
+		if err != nil {
+			t.Error(err)
+			return
+		}
+		for range 2 { // whoever is to be told by the kernel has been, the second time
+			if err := unix.Waitid(unix.P_PID, d.Pid, nil, unix.WEXITED|unix.WNOWAIT, nil); err != nil {
+				t.Errorf("its end was taken: %v", err)
+			}
+			time.Sleep(50 * time.Millisecond)
+		}
+		if code, err := d.Wait(); code != 7 || err != nil {
+			t.Errorf("code %d, %v", code, err)
+		}
+	})
+}

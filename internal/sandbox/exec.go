@@ -81,7 +81,7 @@ func (r *runner) join(pid int, cgroups []string) (err error) {
 			return err
 		}
 	}
-	if r.launched, err = joinProcess(pid); err != nil {
+	if r.launched, err = joinProcess(pid, r.plan.Outlives); err != nil {
 		return err
 	}
 	return r.admit(cgroups)

@@ -40,8 +40,8 @@ const (
 	joinExec
 )
 
-// joinProcess starts a copy of this program in all namespaces of a process. It waits for a plan.
-func joinProcess(pid int) (*launched, error) {
+// joinProcess starts a copy of this program in all namespaces of a process. It waits for a plan. See launched.stays.
+func joinProcess(pid int, stays bool) (*launched, error) {
 	OwnDescriptors()
 	j, files, err := newJoining(pid)
 	defer func() {
@@ -64,7 +64,7 @@ func joinProcess(pid int) (*launched, error) {
 	}
 	defer unix.Close(theirs)
 	j.socket = uintptr(theirs)
-	l := &launched{socket: pair[0], done: make(chan struct{})}
+	l := &launched{socket: pair[0], done: make(chan struct{}), stays: stays}
 	started := make(chan error)
 	go func() {
 		// As in launch: the copy ends with this thread.
@@ -73,8 +73,7 @@ func joinProcess(pid int) (*launched, error) {
 		err := l.fork(j)
 		started <- err
 		if err == nil {
-			l.state, l.err = l.process.Wait()
-			close(l.done)
+			l.await()
 		}
 	}()
 	if err := <-started; err != nil {

@@ -18,8 +18,10 @@ type launched struct {
 	// executed tells, where there is no socket, once that the program was executed, or why not.
 	executed chan error
 	done     chan struct{}
-	state    *ended // valid once done is closed
-	err      error  // of waiting
+	// stays leaves the end of a process for others to hear of, after us: it is not waited for but by Detached.Wait.
+	stays bool
+	state *ended // valid once done is closed
+	err   error  // of waiting
 }
 
 // launch starts a copy. It is waited for from the start, so that it never stays as a zombie.
@@ -40,6 +42,16 @@ func launchIn(flags uintptr, maps *idMaps, pids string) (*launched, error) {
 		}
 	}()
 	return l, <-started
+}
+
+// await closes done at the process's end.
+func (l *launched) await() {
+	if l.stays {
+		l.err = l.process.waitEnd()
+	} else {
+		l.state, l.err = l.process.Wait()
+	}
+	close(l.done)
 }
 
 // stay starts the copy on this thread, and waits for its end. It is false where the thread could not go back to our
@@ -64,8 +76,7 @@ func (l *launched) stay(flags uintptr, maps *idMaps, pids string, started chan<-
 	}
 	started <- err
 	if err == nil {
-		l.state, l.err = l.process.Wait()
-		close(l.done)
+		l.await()
 	}
 	return home
 }

@@ -70,6 +70,16 @@ func (p *process) Signal(sig os.Signal) error {
 // Kill ends the process.
 func (p *process) Kill() error { return p.Signal(syscall.SIGKILL) }
 
+// waitEnd waits for its end and leaves that to be waited for.
+func (p *process) waitEnd() error {
+	for {
+		err := unix.Waitid(unix.P_PID, p.Pid, nil, unix.WEXITED|unix.WNOWAIT, nil)
+		if err != unix.EINTR {
+			return os.NewSyscallError("waitid", err)
+		}
+	}
+}
+
 // Wait waits for its end. It is called once.
 func (p *process) Wait() (*ended, error) {
 	if p.known != nil {
