@@ -33,7 +33,7 @@ func TestHostileConfig(t *testing.T) {
 		{`"Env":["NOVALUE","=x","","PATH=/bin"]`, "", ""},
 		{`"Env":["PATH=/bin","BIG=` + strings.Repeat("x", 200_000) + `"]`, `argument list too long`, `exit code: 126`},
 		{`"Entrypoint":["id\u0000"]`, `has a NUL in it`, ""},
-		{`"Entrypoint":[""]`, `no command to run`, ""},
+		{`"Entrypoint":[""]`, `exec "": executable file not found`, ""},
 		{`"StopSignal":"SIGNOPE"`, `Invalid signal: SIGNOPE`, ""},
 		{`"Volumes":{"../x":{}}`, `mount path must be absolute`, ""},
 		{`"Volumes":{"/":{}}`, `.`, ""},

@@ -1,8 +1,11 @@
 package e2e
 
 import (
+	"bufio"
 	"encoding/json"
+	"io"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -62,9 +65,31 @@ func TestPodmanRuntime(t *testing.T) {
 		}
 	})
 	t.Run("terminal", func(t *testing.T) {
-		sh := strings.Join(run("--rm", "-it", "--network", "none", "busybox", "tty"), " ")
-		if got := tool(t, "script", "-qec", sh, "/dev/null"); !strings.Contains(got, "/dev/pts/0") {
-			t.Errorf("%q", got)
+		// Podman ends with its input, and may then lose what was said just before.
+		sh := strings.Join(run("--rm", "-it", "--network", "none", "busybox", "sh", "-c", "'tty; read line'"), " ")
+		cmd := exec.Command("script", "-qec", sh, "/dev/null")
+		in, err := cmd.StdinPipe()
+		if err != nil {
+			t.Fatal(err)
+		}
+		out, err := cmd.StdoutPipe()
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := cmd.Start(); err != nil {
+			t.Fatal(err)
+		}
+		seen := bufio.NewScanner(out)
+		for seen.Scan() && !strings.Contains(seen.Text(), "/dev/pts/0") {
+		}
+		io.WriteString(in, "end\n")
+		if seen.Err() != nil || !strings.Contains(seen.Text(), "/dev/pts/0") {
+			t.Errorf("%q, %v", seen.Text(), seen.Err())
+		}
+		io.Copy(io.Discard, out)
+		in.Close()
+		if err := cmd.Wait(); err != nil {
+			t.Error(err)
 		}
 	})
 	t.Run("privileged", func(t *testing.T) {
