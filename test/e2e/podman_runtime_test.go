@@ -28,6 +28,7 @@ func podmanByUs(t *testing.T) (pod []string, run func(args ...string) []string) 
 	pod[len(pod)-1] = runtimeLink(t)
 	tar := baseTar(t, "busybox")
 	tool(t, with(pod, "import", "-q", tar, "busybox")...)
+	t.Cleanup(func() { tool(t, with(pod, "rm", "--all", "--force", "--time", "0")...) })
 	run = func(args ...string) []string {
 		// Not all machines' root may have the limits that podman asks for by itself.
 		return append(with(pod, "run", "--ulimit", "nofile=1024:1024", "--ulimit", "nproc=1024:1024"), args...)
