@@ -166,9 +166,8 @@ func (r *Reader) reopen(ctx context.Context, f store.Form, d registry.Descriptor
 	if err != nil {
 		return nil, err
 	}
-	defer l.Release()                          // an open file stays
-	p := &packing{r: r, c: c, diffID: f.Layer} // without a draft: who reads it sends it
-	again, _, err := r.s.MakeForm(ctx, l, f.Layer, c.Name(), OCI.layer(c.Kind), p.pack)
+	defer l.Release()                               // an open file stays
+	again, err := r.form(ctx, l, f.Layer, c, false) // who reads it sends it
 	if errors.Is(err, unix.ENOSPC) {
 		return r.passing(ctx, f, c, d)
 	}

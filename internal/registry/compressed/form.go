@@ -43,7 +43,7 @@ func (r *Reader) layer(ctx context.Context, l *store.Lease, d registry.Descripto
 	}
 	f, err := r.s.Form(ctx, diffID, want.Name())
 	if errors.Is(err, registry.ErrAbsent) {
-		f, err = r.form(ctx, l, diffID, want)
+		f, err = r.form(ctx, l, diffID, want, r.to != nil)
 		if _, lerr := r.s.LayerInfo(ctx, diffID); errors.Is(lerr, registry.ErrAbsent) && r.src != registry.Reader(r.s) {
 			return d, diffID, nil // it is elsewhere, and goes on as it is
 		}
@@ -61,11 +61,11 @@ func (r *Reader) retype(mediaType string, types Types, kind string) string {
 }
 
 // form returns a compressed form of a layer whose blob is there, making it if it is not.
-func (r *Reader) form(ctx context.Context, l *store.Lease, diffID digest.Digest, c layer.Compression) (store.Form, error) {
+func (r *Reader) form(ctx context.Context, l *store.Lease, diffID digest.Digest, c layer.Compression, sends bool) (store.Form, error) {
 	if l == nil {
 		return store.Form{}, fmt.Errorf("compress: %w", registry.ErrReadOnly)
 	}
-	p := &packing{r: r, c: c, diffID: diffID, sends: r.to != nil}
+	p := &packing{r: r, c: c, diffID: diffID, sends: sends}
 	defer p.cancel()
 	f, made, err := r.s.MakeForm(ctx, l, diffID, c.Name(), OCI.layer(c.Kind), p.pack)
 	if err != nil {

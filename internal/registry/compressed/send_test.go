@@ -158,18 +158,7 @@ func TestSendFull(t *testing.T) {
 	t.Cleanup(func() { unix.Unmount(dir, unix.MNT_DETACH) })
 	s := openStore(t, filepath.Join(dir, "store"))
 	build(t, s, "app", 8_000_000)
-	fill, err := os.Create(filepath.Join(dir, "fill"))
-	if err != nil {
-		t.Fatal(err)
-	}
-	buf := make([]byte, 4096)
-	for err == nil {
-		_, err = fill.Write(buf)
-	}
-	fill.Close()
-	if err := os.Truncate(fill.Name(), size(t, fill.Name())-2<<20); err != nil { // room for 2 MiB
-		t.Fatal(err)
-	}
+	fill := fillBut(t, dir, 2<<20)
 	to := &drafts{Registry: mem.New()}
 	d, err := compressed.Send(t.Context(), to, registrytest.Ref("x/app"), s, registrytest.Ref("app"), compressed.Options{}, registry.CopyOptions{})
 	if err != nil {
@@ -183,8 +172,26 @@ func TestSendFull(t *testing.T) {
 	if _, err := compressed.Send(t.Context(), mem.New(), registrytest.Ref("x/app"), s, registrytest.Ref("app"), compressed.Options{}, registry.CopyOptions{}); !errors.Is(err, unix.ENOSPC) {
 		t.Errorf("want ENOSPC, got %v", err)
 	}
-	os.Remove(fill.Name())
+	os.Remove(fill)
 	wantSound(t, s)
+}
+
+// fillBut leaves room for n bytes on the disk that dir is on, by a file whose path it returns.
+func fillBut(t *testing.T, dir string, n int64) string {
+	t.Helper()
+	fill, err := os.Create(filepath.Join(dir, "fill"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	buf := make([]byte, 4096)
+	for err == nil {
+		_, err = fill.Write(buf)
+	}
+	fill.Close()
+	if err := os.Truncate(fill.Name(), size(t, fill.Name())-n); err != nil {
+		t.Fatal(err)
+	}
+	return fill.Name()
 }
 
 func size(t *testing.T, path string) int64 {
@@ -214,18 +221,7 @@ func TestSendDroppedFull(t *testing.T) {
 	if err := os.Remove(filepath.Join(dir, "store", "blobs", form.Digest.Algorithm().String(), form.Digest.Encoded())); err != nil {
 		t.Fatal(err)
 	}
-	fill, err := os.Create(filepath.Join(dir, "fill"))
-	if err != nil {
-		t.Fatal(err)
-	}
-	buf := make([]byte, 4096)
-	for err == nil {
-		_, err = fill.Write(buf)
-	}
-	fill.Close()
-	if err := os.Truncate(fill.Name(), size(t, fill.Name())-2<<20); err != nil { // room for 2 MiB
-		t.Fatal(err)
-	}
+	fillBut(t, dir, 2<<20)
 	for name, to := range map[string]registry.Registry{"drafts": &drafts{Registry: mem.New()}, "uploads": mem.New()} {
 		d, err := compressed.Send(t.Context(), to, registrytest.Ref("x/app"), s, registrytest.Ref("app"), compressed.Options{}, registry.CopyOptions{})
 		if err != nil || d.Digest != first.Digest {
